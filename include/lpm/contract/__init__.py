@@ -1,0 +1,1 @@
+"""The change event: its fields, its order and its one definition as Spark SQL."""

@@ -1,0 +1,116 @@
+"""The envelope as Spark SQL expressions, rendered from the table contract.
+
+One definition serves the stream job, reconciliation's source query and repair: the same engine computes the same bytes,
+so hashes need no normalising between engines (DESIGN 3). Every payload value is a JSON string or null; JSON numbers
+would lose digits on the way.
+
+The expressions expect ANSI mode (a decimal's text is then plain digits, never E-notation), session time zone UTC and
+``spark.sql.chunkBase64String.enabled=false``.
+"""
+
+from dataclasses import dataclass
+
+from lpm.config import Column, TableContract
+
+# Fields of an event in their order. Stream Analytics names every one of them, the inbox tables have a column for each.
+EVENT_FIELDS = (
+    "event_id",
+    "op",
+    "info_companyid",
+    "key",
+    "key_hash",
+    "bucket",
+    "version",
+    "rank",
+    "row_hash",
+    "committed_at",
+    "emitted_at",
+    "schema_version",
+    "payload",
+)
+# Fields that travel as JSON numbers; all others are JSON strings.
+NUMBER_FIELDS = frozenset({"bucket", "version", "rank", "schema_version"})
+
+TIMESTAMP_FORMAT = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'"
+
+
+@dataclass(frozen=True)
+class RowExpressions:
+    """Spark SQL over one row of the source table or of its change feed.
+
+    ``company`` is text; ``key`` the canonical key text, NULL when a key column is NULL; ``key_hash`` needs a column
+    ``key``, ``bucket`` a column ``key_hash``, ``row_hash`` a column ``payload``. ``dead_letter_reason`` is NULL for a
+    row that can become an event, judged before the event's size is known.
+    """
+
+    company: str
+    key: str
+    key_hash: str
+    bucket: str
+    payload: str
+    row_hash: str
+    dead_letter_reason: str
+
+
+def row_expressions(table: TableContract) -> RowExpressions:
+    """The expressions for one table contract."""
+    key_columns = [table.column(name) for name in table.key]
+    missing_key = " OR ".join(f"{quoted(column.name)} IS NULL" for column in key_columns)
+    company = quoted(table.company_column)
+    return RowExpressions(
+        company=company,
+        key=f"CASE WHEN {missing_key} THEN NULL ELSE {_json(key_columns)} END",
+        key_hash="sha2(key, 256)",
+        bucket="CAST(conv(substring(key_hash, 1, 4), 16, 10) AS INT)",
+        payload=_json(table.columns),
+        row_hash="sha2(payload, 256)",
+        dead_letter_reason="CASE "
+        + " ".join(
+            [
+                f"WHEN {company} IS NULL THEN 'no_company'",
+                f"WHEN {missing_key} THEN 'no_key'",
+                *(
+                    f"WHEN {_not_finite(column)} THEN {literal('non_finite:' + column.name)}"
+                    for column in table.columns
+                    if column.type.kind == "double" and column.non_finite == "dead_letter"
+                ),
+            ]
+        )
+        + " END",
+    )
+
+
+def text_expression(column: Column) -> str:
+    """Canonical text of one column; NULL stays NULL."""
+    name = quoted(column.name)
+    match column.type.kind:
+        case "string":
+            return name
+        case "int" | "bigint" | "decimal" | "boolean" | "date":
+            return f"CAST({name} AS STRING)"
+        case "double":
+            return f"CASE WHEN {_not_finite(column)} THEN NULL ELSE CAST({name} AS STRING) END"
+        case "timestamp":
+            return f"date_format({name}, {literal(TIMESTAMP_FORMAT)})"
+        case "binary":
+            return f"base64({name})"
+
+
+def quoted(name: str) -> str:
+    """A Spark SQL identifier."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def literal(text: str) -> str:
+    """A Spark SQL string literal, whatever the text contains."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _json(columns: tuple[Column, ...] | list[Column]) -> str:
+    pairs = ", ".join(f"{literal(column.name)}, {text_expression(column)}" for column in columns)
+    return f"to_json(named_struct({pairs}), map('ignoreNullFields', 'false'))"
+
+
+def _not_finite(column: Column) -> str:
+    name = quoted(column.name)
+    return f"(isnan({name}) OR abs({name}) = double('infinity'))"

@@ -1,0 +1,60 @@
+"""Payload text to typed Python values: what a target column must hold for a given payload."""
+
+import base64
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import Any
+
+from lpm.config import ColumnType, TableContract
+
+WIDE = Context(prec=76, rounding=ROUND_HALF_UP)  # the default context refuses more than 28 digits
+
+Value = str | int | Decimal | float | bool | date | datetime | bytes | None
+
+
+def typed_row(table: TableContract, payload: Mapping[str, str | None]) -> dict[str, Value]:
+    """The typed values of a payload that was parsed from JSON. An absent column is NULL.
+
+    Raises:
+        ValueError: a value is not of its column's type.
+    """
+    return {column.name: typed_value(column.type, payload.get(column.name)) for column in table.columns}
+
+
+def typed_value(column_type: ColumnType, text: str | None) -> Value:  # noqa: PLR0911  # one return for each type
+    """One value as the type the target stores. Timestamps are naive UTC, as ``datetime2`` returns them.
+
+    Raises:
+        ValueError: the text is not of that type.
+    """
+    if text is None:
+        return None
+    match column_type.kind:
+        case "string":
+            return text
+        case "int" | "bigint":
+            return int(text)
+        case "decimal":
+            assert column_type.scale is not None
+            return Decimal(text).quantize(Decimal(1).scaleb(-column_type.scale), context=WIDE)
+        case "double":
+            return float(text)
+        case "boolean":
+            return {"true": True, "false": False}[text]
+        case "date":
+            return date.fromisoformat(text)
+        case "timestamp":
+            return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)
+        case "binary":
+            return base64.b64decode(text, validate=True)
+
+
+def normalised(value: Any) -> Value:
+    """A value that a database driver returned, in the form of :func:`typed_value`."""
+    if isinstance(value, memoryview | bytearray):
+        return bytes(value)
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.astimezone(UTC).replace(tzinfo=None)
+    accepted: Value = value
+    return accepted
