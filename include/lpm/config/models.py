@@ -4,6 +4,7 @@ Every model refuses unknown keys and is frozen. Rules that need more than one fi
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -180,6 +181,13 @@ class Company(Model):
         if isinstance(data, Mapping) and "slug" not in data and isinstance(data.get("id"), str):
             return {**data, "slug": re.sub(r"[^a-z0-9]+", "-", data["id"].lower()).strip("-")}
         return data
+
+    @field_validator("id")
+    @classmethod
+    def _id_is_printable_text(cls, company_id: str) -> str:
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in company_id):
+            raise ValueError("holds a control character, which query text cannot carry")
+        return company_id
 
     @field_validator("slug")
     @classmethod

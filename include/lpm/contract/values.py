@@ -41,7 +41,9 @@ def typed_value(column_type: ColumnType, text: str | None) -> Value:  # noqa: PL
         case "double":
             return float(text)
         case "boolean":
-            return {"true": True, "false": False}[text]
+            if text not in ("true", "false"):
+                raise ValueError(f"{text!r} is no boolean; expected 'true' or 'false'")
+            return text == "true"
         case "date":
             return date.fromisoformat(text)
         case "timestamp":
