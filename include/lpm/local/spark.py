@@ -1,0 +1,128 @@
+"""A local Spark with Delta and Kafka, and a warehouse folder that several of them share.
+
+The warehouse folder is the local "Unity Catalog". Every session has a catalog in memory and registers the Delta tables
+it finds in the folder (``<schema>.db/<table>/_delta_log``): the stand-in and a job are two JVMs, and the catalogs that
+come with Spark are private to one JVM or need a server.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lpm.local.toolchain import java_home, spark_jars
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_CONF = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.catalogImplementation": "in-memory",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    # Databricks never breaks base64 text into lines; open-source Spark does unless told otherwise.
+    "spark.sql.chunkBase64String.enabled": "false",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    # One small heap: the serial collector needs the least memory and threads beside it.
+    "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseSerialGC",
+}
+
+
+def session(
+    warehouse: Path, app: str, memory: str = "1g", extra_conf: Mapping[str, str] | None = None
+) -> "SparkSession":
+    """The Spark session of this process, its catalog filled from ``warehouse``.
+
+    Args:
+        warehouse: Folder of the tables; made when absent. May contain blanks.
+        app: Name of the application, as seen in logs.
+        memory: Heap of the JVM, such as ``"1g"``.
+        extra_conf: Settings that add to, or override, the ones all local sessions share.
+    """
+    from pyspark.sql import SparkSession  # noqa: PLC0415  heavy: only the processes that run Spark pay for it
+
+    warehouse.mkdir(parents=True, exist_ok=True)
+    os.environ["JAVA_HOME"] = str(java_home())
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    builder = SparkSession.builder.master("local[2]").appName(app)
+    conf = {
+        **_CONF,
+        "spark.sql.warehouse.dir": str(warehouse.absolute()),
+        "spark.driver.memory": memory,
+        "spark.driver.extraClassPath": os.pathsep.join(map(str, spark_jars(_say_nothing))),
+        **(extra_conf or {}),
+    }
+    for key, value in conf.items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("WARN")
+    register_tables(spark, warehouse)
+    return spark
+
+
+def register_tables(spark: "SparkSession", warehouse: Path) -> None:
+    """Make the session's catalog equal to the warehouse folder.
+
+    Cheap when nothing changed, so a long-lived session calls it before each statement: another process may have made
+    or dropped a table.
+    """
+    found = {
+        (folder.parent.name.removesuffix(".db"), folder.name): folder
+        for folder in warehouse.glob("*.db/*")
+        if (folder / "_delta_log").is_dir()
+    }
+    catalog = spark._jsparkSession.sessionState().catalog()
+    for folder in warehouse.glob("*.db"):
+        if not catalog.databaseExists(folder.name.removesuffix(".db")):
+            spark.sql(f"CREATE SCHEMA IF NOT EXISTS {_quoted(folder.name.removesuffix('.db'))}")
+    known = _registered(spark, catalog)
+    for schema, table in known.keys() - found.keys():
+        if not known[schema, table].exists():
+            spark.sql(f"DROP TABLE IF EXISTS {_quoted(schema)}.{_quoted(table)}")
+    for schema, table in found.keys() - known.keys():
+        _register(spark, catalog, schema, table, found[schema, table])
+
+
+def _registered(spark: "SparkSession", catalog: Any) -> dict[tuple[str, str], Path]:
+    """Tables of the catalog and the folder each is expected in."""
+    root = Path(spark.conf.get("spark.sql.warehouse.dir").removeprefix("file:"))
+    tables = {}
+    for schema in _items(catalog.listDatabases()):
+        for identifier in _items(catalog.listTables(schema)):
+            tables[schema, identifier.table()] = root / f"{schema}.db" / identifier.table()
+    return tables
+
+
+def _register(spark: "SparkSession", catalog: Any, schema: str, table: str, folder: Path) -> None:
+    name = f"{_quoted(schema)}.{_quoted(table)}"
+    location = str(folder.absolute()).replace("\\", "\\\\").replace("'", "\\'")
+    spark.sql(f"CREATE TABLE IF NOT EXISTS {name} USING delta LOCATION '{location}'")
+    # A table with a LOCATION is external: DROP TABLE would leave its files, which the next scan would find again.
+    # These tables were made without one, so they are managed, as on Databricks. No SQL says that about existing files.
+    identifier = spark._jsparkSession.sessionState().sqlParser().parseTableIdentifier(name)
+    metadata = catalog.getTableMetadata(identifier)
+    count = sum(method.getName().startswith("copy$default$") for method in metadata.getClass().getMethods())
+    fields = [getattr(metadata, f"copy$default${position}")() for position in range(1, count + 1)]
+    types = spark._jvm.org.apache.spark.sql.catalyst.catalog.CatalogTableType
+    fields[fields.index(types.EXTERNAL())] = types.MANAGED()
+    catalog.alterTable(metadata.copy(*fields))
+
+
+def _items(scala_sequence: Any) -> list[Any]:
+    return [scala_sequence.apply(index) for index in range(scala_sequence.size())]
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _say_nothing(_: str) -> None:
+    """Whoever starts a session is a service; ``lpm`` fetches the jars beforehand and reports that."""
