@@ -1,0 +1,118 @@
+"""Runs a compiled query over batches of messages, as arrays in and arrays out."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from lpm.local.router.compiling import PARTITION_ID, CompiledQuery
+
+_MESSAGES = "lpm_messages"
+_SETTINGS = {
+    "threads": 1,
+    "memory_limit": "1GB",  # a batch is bounded by the worker; this keeps a mistake from taking the machine
+    "enable_external_access": False,
+}
+
+
+@dataclass(frozen=True)
+class Routed:
+    """What a batch gave: rows of each output that received any, and how many messages were no JSON at all."""
+
+    outputs: dict[str, pa.Table]
+    malformed: int
+
+
+class Engine:
+    """One query, compiled once. Not for use by several threads at a time."""
+
+    def __init__(self, query: CompiledQuery) -> None:
+        self._query = query
+        self._connection = duckdb.connect(config=_SETTINGS)
+        columns = [f'"{PARTITION_ID}"', *(f"body.{_identifier(field)}" for field in query.fields)]
+        # Every field is text: a declared number that is none would abort the batch, where TRY_CAST decides row by row.
+        structure = json.dumps(dict.fromkeys(query.fields, "VARCHAR"))
+        parsed = f"""SELECT json_transform(body, {_literal(structure)}) AS body, "{PARTITION_ID}" FROM {_MESSAGES}"""
+        self._connection.register(_MESSAGES, _messages([], []))
+        self._connection.execute(
+            f"CREATE TEMP VIEW {_identifier(query.source)} AS SELECT {', '.join(columns)} FROM ({parsed})"
+        )
+
+    def run(self, bodies: Sequence[bytes], partition_ids: Sequence[int]) -> Routed:
+        """Route one batch. ``bodies`` are messages as they lie in the hub, ``partition_ids`` their partitions.
+
+        A message that is not JSON is dropped and counted, as Stream Analytics does (InputDeserializerError).
+
+        Raises:
+            duckdb.Error: the query itself fails, such as a CAST of a value that is none; the job cannot go on.
+        """
+        malformed = 0
+        if not self._load(bodies, partition_ids):
+            # Rare, so that the good case pays nothing: look at each message on its own.
+            bodies, partition_ids, malformed = self._well_formed(bodies, partition_ids)
+            self._load(bodies, partition_ids)
+        tables = {output.name: self._connection.sql(output.sql).to_arrow_table() for output in self._query.outputs}
+        return Routed({name: table for name, table in tables.items() if table.num_rows}, malformed)
+
+    def _load(self, bodies: Sequence[bytes], partition_ids: Sequence[int]) -> bool:
+        """Fill the steps. False when a body is not one JSON object."""
+        if not all(body.startswith(b"{") for body in bodies):
+            return False
+        try:
+            self._connection.register(_MESSAGES, _messages(bodies, partition_ids))
+            for step in self._query.steps:
+                self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_identifier(step.name)} AS {step.sql}")
+        except (pa.ArrowInvalid, duckdb.InvalidInputException):  # not UTF-8; not JSON
+            return False
+        return True
+
+    def _well_formed(self, bodies: Sequence[bytes], partition_ids: Sequence[int]) -> tuple[list[bytes], list[int], int]:
+        """The events of all messages that can be read, and the number of those that cannot."""
+        good: list[bytes] = []
+        partitions: list[int] = []
+        malformed = 0
+        for body, partition_id in zip(bodies, partition_ids, strict=True):
+            events = [body] if self._is_object(body) else _several(body)
+            malformed += not events
+            good += events
+            partitions += [partition_id] * len(events)
+        return good, partitions, malformed
+
+    def _is_object(self, body: bytes) -> bool:
+        try:
+            text = body.decode()
+        except UnicodeDecodeError:
+            return False
+        asked = "SELECT json_valid($1) AND json_type(CASE WHEN json_valid($1) THEN $1 END) = 'OBJECT'"
+        return bool(self._connection.execute(asked, [text]).fetchall()[0][0])
+
+
+def _several(body: bytes) -> list[bytes]:
+    """Events of a message that holds a JSON array or lines of objects, both of which Stream Analytics reads."""
+    try:
+        text = body.decode("utf-8-sig")
+        try:
+            values = json.loads(text)
+        except ValueError:
+            values = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, RecursionError):
+        return []
+    if isinstance(values, dict):
+        values = [values]
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        return []
+    return [json.dumps(value).encode() for value in values]
+
+
+def _messages(bodies: Sequence[bytes], partition_ids: Sequence[int]) -> pa.Table:
+    return pa.table({"body": pa.array(bodies, pa.string()), PARTITION_ID: pa.array(partition_ids, pa.int64())})
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
