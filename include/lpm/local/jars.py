@@ -174,8 +174,7 @@ def _run_ivy(name: str, jars: Sequence[Jar], transitive: bool, work: Path, repor
     # Relative names only: Ivy's patterns give brackets and blanks in a path a meaning.
     retrieve = "jars/[organisation]/[artifact]/[revision]/[artifact]-[revision].[ext]"
     process = subprocess.Popen(
-        [java.java(), f"@{options.name}", "-jar", _ivy()]
-        + ["-ivy", "ivy.xml", "-cache", "cache", "-retrieve", retrieve],
+        [java.java(), f"@{options.name}", "-jar", _ivy(), "-ivy", "ivy.xml", "-cache", "cache", "-retrieve", retrieve],
         cwd=work,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -212,9 +211,7 @@ def _quoted(option: str) -> str:
 
 
 def _ivy() -> Path:
-    import pyspark  # noqa: PLC0415  heavy
-
-    return next((Path(pyspark.__file__).parent / "jars").glob("ivy-*.jar"))
+    return next((java.package_folder("pyspark") / "jars").glob("ivy-*.jar"))
 
 
 def _sha256(path: Path) -> str:

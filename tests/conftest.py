@@ -1,0 +1,82 @@
+"""Fixtures that every test may use. Services start when the first test asks for them and serve the whole session."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from lpm.local.kafka import Broker
+    from lpm.local.postgres import Server
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Airflow reads its environment at the first import, so it is set before any test module is. No test may touch the
+# AIRFLOW_HOME of the person who runs the tests, nor connections that they have in their environment.
+for name in [name for name in os.environ if name.startswith(("AIRFLOW", "LPM_"))]:
+    if not name.startswith("LPM_TEST_") and name != "LPM_HOME":
+        del os.environ[name]
+AIRFLOW_HOME = tempfile.mkdtemp(prefix="lpm-airflow-")
+atexit.register(shutil.rmtree, AIRFLOW_HOME, ignore_errors=True)
+os.environ.update(
+    {
+        "AIRFLOW_HOME": AIRFLOW_HOME,
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME}/airflow.db",
+        "NO_MKDOCS_2_WARNING": "1",
+    }
+)
+for name in ("NO_PROXY", "no_proxy"):  # a company proxy does not know our loopback
+    os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1,localhost"]))
+
+# Tests of these folders start services; `make check` leaves them out.
+SLOW_FOLDERS = ("integration", "e2e")
+
+
+AIRFLOW_WARNINGS = (
+    "airflow.utils.deprecation_tools.DeprecatedImportWarning",
+    "airflow.exceptions.RemovedInAirflow4Warning",
+    "airflow.sdk.exceptions.RemovedInAirflow4Warning",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for folder in SLOW_FOLDERS:
+        config.addinivalue_line("markers", f"{folder}: tests of tests/{folder}, which start services")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        if folder in SLOW_FOLDERS:
+            item.add_marker(folder)
+        if folder == "dags":  # only there: a filter of Airflow's own classes costs five seconds to import
+            for warning in AIRFLOW_WARNINGS:
+                item.add_marker(pytest.mark.filterwarnings(f"error::{warning}"))
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Broker]":
+    """A running Kafka broker."""
+    from lpm.local.kafka import Broker
+
+    with Broker(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Server]":
+    """A running PostgreSQL server. Make a database of your own with ``create_database``."""
+    from lpm.local.postgres import Server
+
+    with Server(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+    server.delete()
