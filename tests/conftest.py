@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lpm.local import spark as local_spark
+from lpm.local.kafka import Broker
+from lpm.local.postgres import Server
+
 if TYPE_CHECKING:
-    from lpm.local.kafka import Broker
-    from lpm.local.postgres import Server
+    from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -64,19 +67,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Broker]":
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A running Kafka broker."""
-    from lpm.local.kafka import Broker
-
     with Broker(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Server]":
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A running PostgreSQL server. Make a database of your own with ``create_database``."""
-    from lpm.local.postgres import Server
-
     with Server(tmp_path_factory.mktemp("postgres")) as server:
         yield server
     server.delete()
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkSession]":
+    """A Spark session with Delta and Kafka, and a warehouse folder of its own. One JVM for all tests."""
+    session = local_spark.session(tmp_path_factory.mktemp("warehouse"), "lpm-tests")
+    yield session
+    session.stop()
