@@ -1,0 +1,181 @@
+"""From one description of a procedure to its Airflow DAGs, one for each enabled environment.
+
+Every task process parses its DAG file again, so nothing heavy is imported here: no cloud SDK, no provider hook. What a
+task needs it imports itself, when it runs (docs/operations/README.md).
+"""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.sdk import (
+    DAG,
+    ExceptionRetryPolicy,
+    Param,
+    RetryAction,
+    RetryRule,
+    TriggerRule,
+    get_parsing_context,
+    task,
+)
+
+from lpm.config import Config, ConfigError, Environment, load_config
+from lpm.procedures.outcome import Outcome, ProcedureError, together
+
+OWNER = "edg-lpm"
+CHECK, RESULT = "check_request", "result"  # the first and the last task of every procedure
+log = logging.getLogger(__name__)
+
+
+def optional_text(description: str) -> Param:
+    """A parameter that may stay empty: a plain string parameter would disable the Trigger button."""
+    return Param(None, type=["null", "string"], description=description)
+
+
+REASON = optional_text("Why, for the record: a ticket or a sentence.")
+DRY_RUN = Param(False, type="boolean", description="Only say what would change.")
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """One procedure as its operators see it. ``tasks`` makes its tasks inside the DAG of one environment."""
+
+    name: str
+    title: str
+    purpose: str
+    touches: str
+    takes: str  # how long, in words
+    undo: str
+    timeout: timedelta
+    tasks: Callable[[Config, Environment], None]
+    params: Mapping[str, Param] = field(default_factory=dict)
+
+    @property
+    def page(self) -> str:
+        """Its page in the repository and, later, on the runbook site."""
+        return f"docs/operations/{self.name}.md"
+
+    @property
+    def doc(self) -> str:
+        """The text behind the book icon."""
+        sections = {"Purpose": self.purpose, "Touches": self.touches, "Takes": self.takes, "Undo": self.undo}
+        body = "\n\n".join(f"**{name}**: {' '.join(text.split())}" for name, text in sections.items())
+        return f"{body}\n\n**When it fails**: `{self.page}` says for each task what to clear and what to trigger again."
+
+
+def enabled_environments(config: Config) -> list[str]:
+    """Names from LPM_ENVIRONMENTS (comma between them), else those that the configuration enables.
+
+    Raises:
+        KeyError: LPM_ENVIRONMENTS names an environment that does not exist.
+    """
+    chosen = [name.strip() for name in os.environ.get("LPM_ENVIRONMENTS", "").split(",") if name.strip()]
+    if chosen:
+        return [config.environment(name).name for name in chosen]
+    return [name for name, environment in config.environments.items() if environment.enabled]
+
+
+def dags_of(procedure: Procedure) -> dict[str, DAG]:
+    """The DAGs of a procedure by their id; in a task process only the one that runs."""
+    wanted = get_parsing_context().dag_id
+    config = load_config()
+    ids = {f"{procedure.name}__{name}": name for name in enabled_environments(config)}
+    return {dag_id: _dag(dag_id, procedure, config, name) for dag_id, name in ids.items() if wanted in (None, dag_id)}
+
+
+def report(outcome: Outcome) -> dict[str, Any]:
+    """Write an outcome to the task's log and hand it on."""
+    log.info("%s", outcome.text)
+    return outcome.as_json()
+
+
+def unknown_keys(conf: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
+    """Keys of a trigger's conf that no parameter has. Airflow itself lets them pass in silence."""
+    return sorted(set(conf) - set(params))
+
+
+def _dag(dag_id: str, procedure: Procedure, config: Config, environment: str) -> DAG:
+    with DAG(
+        dag_id,
+        dag_display_name=f"{procedure.title} ({environment})",
+        description=" ".join(procedure.purpose.split()).split(". ")[0].rstrip(".") + ".",
+        doc_md=procedure.doc,
+        schedule=None,
+        start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=procedure.timeout,
+        tags=["lpm", f"env:{environment}", f"procedure:{procedure.name}"],
+        params={**procedure.params, "reason": REASON},
+        default_args={
+            "owner": OWNER,
+            "retries": 2,
+            "retry_delay": timedelta(seconds=10),
+            "retry_exponential_backoff": 3.0,
+            "retry_policy": _retry_policy(),
+            "execution_timeout": procedure.timeout,
+        },
+    ) as dag:
+        procedure.tasks(config, config.environment(environment))
+        steps = [step.task_id for step in dag.topological_sort()]
+        roots, leaves = list(dag.roots), list(dag.leaves)
+        _check_request(environment) >> roots
+        leaves >> _result(steps)
+    return dag
+
+
+def _retry_policy() -> ExceptionRetryPolicy:
+    """Try again after anything but a verdict: networks and services recover, a wrong parameter does not."""
+    return ExceptionRetryPolicy(
+        rules=[
+            RetryRule(exception=ProcedureError, action=RetryAction.FAIL, reason="a person has to act"),
+            RetryRule(exception=ConfigError, action=RetryAction.FAIL, reason="the configuration is wrong"),
+        ]
+    )
+
+
+def _check_request(environment: str) -> Any:
+    @task(
+        task_id=CHECK, doc_md="Refuses unknown parameters and a configuration with faults, before anything is touched."
+    )
+    def check_request(params: Any = None, dag_run: Any = None) -> dict[str, Any]:
+        if unknown := unknown_keys(dag_run.conf or {}, params):
+            raise ProcedureError(
+                f"unknown parameters: {', '.join(unknown)}; expected some of {', '.join(sorted(params))}\n"
+                "Next step: trigger again without them."
+            )
+        given = tuple(f"{name}: {value}" for name, value in sorted(params.items()) if value is not None)
+        return report(Outcome(False, f"the configuration has no faults; environment {environment}", given))
+
+    return check_request()
+
+
+def _result(steps: list[str]) -> Any:
+    @task(
+        task_id=RESULT,
+        trigger_rule=TriggerRule.ALL_DONE,
+        retries=0,
+        doc_md="What the run changed, step by step; fails when a step failed.",
+    )
+    def result(ti: Any = None) -> dict[str, Any]:
+        outcome = together((step, found) for step in steps for found in _outcomes(ti, step))
+        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
+        failed = sorted(
+            name for name, state in states.items() if state in ("failed", "upstream_failed") and name != RESULT
+        )
+        if failed:
+            ti.xcom_push("return_value", outcome.as_json())  # the record of what was done before
+            raise ProcedureError(f"failed: {', '.join(failed)}; {outcome.text}")
+        return report(outcome)
+
+    return result()
+
+
+def _outcomes(ti: Any, step: str) -> list[Outcome]:
+    """The outcomes of a step: none when it did not finish, one for each company when it is mapped."""
+    found = ti.xcom_pull(task_ids=step)
+    return [Outcome.from_json(data) for data in (found if isinstance(found, list) else [found]) if data]
