@@ -1,0 +1,105 @@
+"""``lpm``: configuration, derived files and the local cloud.
+
+Each command imports what it needs when it runs, so that the quick ones stay quick.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the result is the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `lpm local logs kafka | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lpm", description=__doc__.splitlines()[0] if __doc__ else None)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    config = commands.add_parser("config", help="the configuration in include/config")
+    check = config.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "check", help="report every configuration error at once; exit 1 if there is one"
+    )
+    check.set_defaults(run=_config_check)
+
+    render = commands.add_parser("render", help="write the files derived from the configuration")
+    render.add_argument("--check", action="store_true", help="write nothing; show what drifted, exit 1 if anything did")
+    render.set_defaults(run=_render)
+
+    _add_local(commands.add_parser("local", help="the local cloud").add_subparsers(required=True, metavar="COMMAND"))
+    return parser
+
+
+def _add_local(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text)
+        command.set_defaults(run=_local, action=name)
+        return command
+
+    add("prepare", "fetch what the local cloud runs on (Java, Spark's jars, Kafka); a second run takes milliseconds")
+    add("lock-jars", "make include/config/jars.lock anew from Maven Central")
+    add("up", "start the local cloud; a second call says that it is up")
+    add("status", "state, address, memory and log of each part").add_argument("--json", action="store_true")
+    logs = add("logs", "show the log of one part")
+    logs.add_argument("part", help="as named by `lpm local status`")
+    logs.add_argument("-f", "--follow", action="store_true", help="keep showing what is added")
+    logs.add_argument("-n", "--lines", type=int, default=100, help="lines from the end (default 100)")
+    add("down", "stop the local cloud, keep its state")
+    add("reset", "stop the local cloud and delete its state")
+
+
+def _config_check(_: argparse.Namespace) -> int:
+    from lpm.config import ConfigError, load_config  # noqa: PLC0415
+
+    try:
+        config = load_config()
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(
+        f"configuration: {len(config.companies)} companies on {len(config.shards)} shards, "
+        f"environments {', '.join(config.environments)}; no problem found"
+    )
+    return 0
+
+
+def _render(options: argparse.Namespace) -> int:
+    from lpm import derived  # noqa: PLC0415
+    from lpm.config import ConfigError, load_config  # noqa: PLC0415
+    from lpm.local import paths  # noqa: PLC0415
+
+    try:
+        drifts = derived.drifted(load_config(), paths.checkout())
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if options.check:
+        for drift in drifts:
+            sys.stdout.write(drift.diff())
+        if drifts:
+            print(f"{len(drifts)} derived files drifted from the configuration; run `lpm render`", file=sys.stderr)
+        return int(bool(drifts))
+    derived.write(drifts, paths.checkout())
+    for drift in drifts:
+        print(f"{'deleted' if drift.expected is None else 'wrote'} {drift.path}")
+    print(f"{len(drifts)} derived files changed")
+    return 0
+
+
+def _local(options: argparse.Namespace) -> int:
+    from lpm.local import commands  # noqa: PLC0415
+
+    return commands.run(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
