@@ -94,16 +94,21 @@ def _statements(text: str) -> Iterator[str]:
         tokens = sqlglot.tokenize(text, read="tsql")
     except TokenError as error:
         raise NotSimulated(f"the query cannot be read: {error}") from None
-    depth, starts = 0, []
+    depth = 0
+    pieces: list[list[int]] = [[0, 0]]  # start and end of each statement; a WITH in front belongs to the first
+    selects = 0
     for token in tokens:
         depth += (token.token_type == TokenType.L_PAREN) - (token.token_type == TokenType.R_PAREN)
         if token.token_type == TokenType.SELECT and depth == 0:
-            starts.append(token.start)
-    if not starts:
+            selects += 1
+            if selects > 1:
+                pieces.append([token.start, 0])
+        if token.token_type != TokenType.SEMICOLON:
+            pieces[-1][1] = token.end + 1
+    if not selects:
         raise NotSimulated("the query has no SELECT")
-    starts[0] = 0  # the WITH in front belongs to the first statement
-    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
-        yield text[start:end].strip().rstrip(";")
+    for start, end in pieces:
+        yield text[start:end]
 
 
 def _parse(statement: str) -> exp.Select:

@@ -96,7 +96,7 @@ def _several(body: bytes) -> list[bytes]:
         try:
             values = json.loads(text)
         except ValueError:
-            values = [json.loads(line) for line in text.splitlines() if line.strip()]
+            values = [json.loads(line) for line in text.split("\n") if line.strip()]
     except (ValueError, RecursionError):
         return []
     if isinstance(values, dict):

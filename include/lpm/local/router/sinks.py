@@ -67,8 +67,9 @@ class SqlWriter:
 
     def _connected(self) -> psycopg.Connection:
         if not self._connection or self._connection.closed:
+            url = self._sink.url.replace("postgresql+psycopg://", "postgresql://", 1)  # SQLAlchemy's way of writing it
             self._connection = psycopg.connect(
-                self._sink.url, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="stream-analytics"
+                url, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="stream-analytics"
             )
         return self._connection
 
