@@ -28,6 +28,7 @@ from lpm.procedures.outcome import Outcome, ProcedureError, together
 
 OWNER = "edg-lpm"
 CHECK, RESULT = "check_request", "result"  # the first and the last task of every procedure
+FAILURE = "failure"  # XCom key of why a task failed
 log = logging.getLogger(__name__)
 
 
@@ -38,6 +39,21 @@ def optional_text(description: str) -> Param:
 
 REASON = optional_text("Why, for the record: a ticket or a sentence.")
 DRY_RUN = Param(False, type="boolean", description="Only say what would change.")
+
+
+def outcomes_of_task(ti: Any, step: str) -> list[Outcome]:
+    """The outcomes of a task of this run: none when it did not finish, one for each company when it is mapped."""
+    return [Outcome.from_json(data) for data in as_list(ti.xcom_pull(task_ids=step))]
+
+
+def failures_of_task(ti: Any, step: str) -> list[str]:
+    """Why a task of this run failed; one reason for each company when it is mapped."""
+    return as_list(ti.xcom_pull(task_ids=step, key=FAILURE))
+
+
+def as_list(found: Any) -> list[Any]:
+    """What an XCom pull found, which is one value, a list of values or nothing."""
+    return [value for value in (found if isinstance(found, list) else [found]) if value]
 
 
 @dataclass(frozen=True)
@@ -53,6 +69,8 @@ class Procedure:
     timeout: timedelta
     tasks: Callable[[Config, Environment], None]
     params: Mapping[str, Param] = field(default_factory=dict)
+    outcomes: Callable[[Any, str], list[Outcome]] = outcomes_of_task  # of a step, asked with the result's task instance
+    failures: Callable[[Any, str], list[str]] = failures_of_task
 
     @property
     def page(self) -> str:
@@ -118,13 +136,14 @@ def _dag(dag_id: str, procedure: Procedure, config: Config, environment: str) ->
             "retry_exponential_backoff": 3.0,
             "retry_policy": _retry_policy(),
             "execution_timeout": procedure.timeout,
+            "on_failure_callback": _keep_failure,
         },
     ) as dag:
         procedure.tasks(config, config.environment(environment))
         steps = [step.task_id for step in dag.topological_sort()]
         roots, leaves = list(dag.roots), list(dag.leaves)
         _check_request(environment) >> roots
-        leaves >> _result(steps)
+        leaves >> _result(procedure, steps)
     return dag
 
 
@@ -154,28 +173,26 @@ def _check_request(environment: str) -> Any:
     return check_request()
 
 
-def _result(steps: list[str]) -> Any:
+def _result(procedure: Procedure, steps: list[str]) -> Any:
     @task(
         task_id=RESULT,
         trigger_rule=TriggerRule.ALL_DONE,
         retries=0,
-        doc_md="What the run changed, step by step; fails when a step failed.",
+        doc_md="What the run changed, step by step. Fails when a step failed, and repeats why.",
     )
     def result(ti: Any = None) -> dict[str, Any]:
-        outcome = together((step, found) for step in steps for found in _outcomes(ti, step))
+        outcome = together((step, found) for step in steps for found in procedure.outcomes(ti, step))
         states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
-        failed = sorted(
-            name for name, state in states.items() if state in ("failed", "upstream_failed") and name != RESULT
-        )
-        if failed:
-            ti.xcom_push("return_value", outcome.as_json())  # the record of what was done before
-            raise ProcedureError(f"failed: {', '.join(failed)}; {outcome.text}")
+        if failed := [name for name, state in states.items() if state == "failed" and name != RESULT]:
+            ti.xcom_push("return_value", outcome.as_json())  # what was done before, for whoever reads the run
+            reasons = [f"{step}: {reason}" for step in [CHECK, *steps] for reason in procedure.failures(ti, step)]
+            done = [f"before that, {outcome.text}"] if outcome.details else []
+            raise ProcedureError("\n".join([f"failed: {', '.join(sorted(failed))}", *reasons, *done]))
         return report(outcome)
 
     return result()
 
 
-def _outcomes(ti: Any, step: str) -> list[Outcome]:
-    """The outcomes of a step: none when it did not finish, one for each company when it is mapped."""
-    found = ti.xcom_pull(task_ids=step)
-    return [Outcome.from_json(data) for data in (found if isinstance(found, list) else [found]) if data]
+def _keep_failure(context: Any) -> None:
+    """Keep why a task failed where the result task finds it: its log is not readable from another task."""
+    context["ti"].xcom_push(FAILURE, str(context.get("exception")))

@@ -96,6 +96,8 @@ def enable(config: Config, environment: Environment, databricks: DatabricksClien
     try:
         databricks.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ({properties})")
     except StatementFailed as error:
+        if "CONCURRENT" in str(error).upper():  # somebody else committed first: worth another try
+            raise
         raise ProcedureError(_refusal(table, str(error))) from error
     return Outcome(True, f"set {len(pairs)} properties of {table}", tuple(pairs))
 
