@@ -5,6 +5,7 @@ it finds in the folder (``<schema>.db/<table>/_delta_log``): the stand-in and a 
 come with Spark are private to one JVM or need a server.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -26,6 +27,9 @@ _CONF = {
     "spark.databricks.delta.snapshotPartitions": "2",
     # Databricks never breaks base64 text into lines; open-source Spark does unless told otherwise.
     "spark.sql.chunkBase64String.enabled": "false",
+    # Delta's SQL parser drops the parameters of a statement under Spark 4.1 (delta-io/delta#7640); this binds them
+    # after it. A marker may then stand for a value only, not in VERSION AS OF.
+    "spark.sql.legacy.parameterSubstitution.constantsOnly": "true",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.driver.host": "127.0.0.1",
@@ -33,6 +37,8 @@ _CONF = {
     # One small heap: the serial collector needs the least memory and threads beside it.
     "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseSerialGC",
 }
+# They print, in thousands of characters, every error that pyspark raises as an exception anyway.
+_REPEATING_LOGGERS = ("SQLQueryContextLogger", "DataFrameQueryContextLogger")
 
 
 def session(
@@ -62,6 +68,8 @@ def session(
     }
     for key, value in conf.items():
         builder = builder.config(key, value)
+    for logger in _REPEATING_LOGGERS:
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("WARN")
     register_tables(spark, warehouse)

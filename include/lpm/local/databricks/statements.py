@@ -1,0 +1,243 @@
+"""SQL statements on the stand-in's own Spark session.
+
+Each statement runs in a thread and in a session of its own (settings and temporary views stay inside), with one catalog
+below them. The rules for waiting, states, errors and chunks are those of the Statement Execution API 2.0.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lpm.local.databricks.errors import ApiError
+from lpm.local.databricks.result_text import as_text, describe
+from lpm.local.databricks.volumes import Volumes
+from lpm.local.spark import register_tables
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, SparkSession
+
+State = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELED", "CLOSED"]
+THREADS = 8
+INLINE_BYTES = 25 * 1024 * 1024  # a larger result fails, as on Databricks
+CHUNK_BYTES = 4 * 1024 * 1024
+KEPT_SECONDS = 3600.0  # of a result after its success
+
+_PART = r"(?:`[^`]+`|\w+)"
+_CREATE_VOLUME = re.compile(
+    rf"\s*CREATE\s+VOLUME\s+(?P<if_not_exists>IF\s+NOT\s+EXISTS\s+)?(?P<name>{_PART}\.{_PART}\.{_PART})"
+    r"(?:\s+COMMENT\s+'[^']*')?\s*;?\s*",
+    re.IGNORECASE,
+)
+
+
+class Parameter(BaseModel):
+    """A value for a ``:name`` marker; without a value it is NULL."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    value: str | None = None
+    type: str = Field(default="STRING", pattern=r"^[A-Za-z_]+(\(\d+(,\s*\d+)?\))?$")  # it becomes part of a statement
+
+
+@dataclass
+class Statement:
+    """A statement and what became of it. Written by its thread, read by calls."""
+
+    id: str
+    text: str
+    parameters: Sequence[Parameter]
+    schema: str | None
+    row_limit: int | None
+    started: bool = False
+    ended_as: State | None = None
+    error: dict[str, str] = field(default_factory=dict)
+    sql_state: str | None = None
+    columns: list[dict[str, Any]] = field(default_factory=list)
+    chunks: list[list[list[str | None]]] = field(default_factory=list)
+    truncated: bool = False
+    ended: threading.Event = field(default_factory=threading.Event)
+    ended_at: float = 0.0
+
+    @property
+    def state(self) -> State:
+        """Its state now."""
+        return self.ended_as or ("RUNNING" if self.started else "PENDING")
+
+    def end(self, state: State) -> None:
+        """Give it its last state; the first one stays."""
+        if self.ended_as is None:
+            self.ended_as, self.ended_at = state, time.monotonic()
+            self.ended.set()
+
+
+class Warehouse:
+    """The one SQL warehouse: a Spark session that starts in the background."""
+
+    def __init__(self, warehouse: Path, volumes: Volumes, start: "Callable[[], SparkSession]") -> None:
+        self._folder, self._volumes, self._start = warehouse, volumes, start
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="statement")
+        self._spark: Future[SparkSession] = Future()
+        self._statements: dict[str, Statement] = {}
+        self._catalog = threading.Lock()  # one thread at a time looks for new tables
+
+    def boot(self) -> None:
+        """Start Spark without waiting for it."""
+        threading.Thread(target=self._boot, name="spark", daemon=True).start()
+
+    def _boot(self) -> None:
+        try:
+            self._spark.set_result(self._start())
+        except BaseException as error:  # whatever it is, those who wait must hear of it
+            self._spark.set_exception(error)
+
+    @property
+    def state(self) -> Literal["STARTING", "RUNNING", "STOPPED"]:
+        """State of the warehouse."""
+        if not self._spark.done():
+            return "STARTING"
+        return "STOPPED" if self._spark.exception() else "RUNNING"
+
+    def stop(self) -> None:
+        """Stop the threads and Spark."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self.state == "RUNNING":
+            self._spark.result().stop()
+
+    def submit(
+        self, text: str, parameters: Sequence[Parameter] = (), schema: str | None = None, row_limit: int | None = None
+    ) -> Statement:
+        """Start a statement."""
+        self._forget_old()
+        statement = Statement(str(uuid.uuid4()), text, parameters, schema, row_limit)
+        self._statements[statement.id] = statement
+        self._threads.submit(self._run, statement)
+        return statement
+
+    def statement(self, statement_id: str) -> Statement:
+        """A statement by its id.
+
+        Raises:
+            ApiError: unknown, or gone.
+        """
+        if statement_id not in self._statements:
+            raise ApiError(404, "NOT_FOUND", f"The statement {statement_id} was not found.")
+        return self._statements[statement_id]
+
+    def cancel(self, statement: Statement) -> None:
+        """Cancel a statement; nothing if it has ended."""
+        statement.end("CANCELED")
+        if self.state == "RUNNING":
+            self._spark.result().sparkContext.cancelJobGroup(statement.id)
+
+    def _forget_old(self) -> None:
+        for statement in list(self._statements.values()):
+            if statement.ended.is_set() and time.monotonic() - statement.ended_at > KEPT_SECONDS:
+                del self._statements[statement.id]
+
+    def _run(self, statement: Statement) -> None:
+        try:
+            session = self._spark.result().newSession()
+            if statement.ended.is_set():
+                return
+            statement.started = True
+            session.sparkContext.setJobGroup(statement.id, statement.text[:200], interruptOnCancel=True)
+            with self._catalog:
+                register_tables(session, self._folder)
+            self._execute(session, statement)
+            statement.end("SUCCEEDED")
+        except Exception as error:  # every failure is an answer to the caller
+            statement.error, statement.sql_state = _explain(error)
+            statement.end("FAILED")
+            _leave_when_spark_is_gone(error)
+
+    def _execute(self, session: "SparkSession", statement: Statement) -> None:
+        if volume := _CREATE_VOLUME.fullmatch(statement.text):
+            self._create_volume(volume)
+            return
+        if statement.schema:
+            session.catalog.setCurrentDatabase(statement.schema)
+        # All typed through Spark's own cast: "a value is correct if it can be converted with the cast function".
+        frame = session.sql(statement.text, args=_literals(session, statement.parameters) or None)
+        statement.columns = describe(frame)
+        if statement.row_limit is not None:
+            frame = frame.limit(statement.row_limit + 1)
+        rows = [list(row) for row in as_text(frame).collect()] if frame.columns else []
+        if statement.row_limit is not None and len(rows) > statement.row_limit:
+            statement.truncated = True
+            del rows[statement.row_limit :]
+        statement.chunks = list(_chunks(rows))
+
+    def _create_volume(self, match: re.Match[str]) -> None:
+        """Unity Catalog's volumes are no part of open-source Spark."""
+        name = [part.strip("`") for part in re.findall(_PART, match["name"])]
+        if not self._volumes.create(*name) and not match["if_not_exists"]:
+            raise ValueError(f"[VOLUME_ALREADY_EXISTS] Cannot create volume {match['name']}: it already exists.")
+
+
+def _literals(session: "SparkSession", parameters: Sequence[Parameter]) -> "dict[str, Column]":
+    """The parameters as literals of exactly their declared types, for the markers of a statement."""
+    if not parameters:
+        return {}
+    from pyspark.sql import Column, functions  # noqa: PLC0415  heavy: only statement threads pay for it
+
+    casts = ", ".join(f"CAST(:p{index} AS {parameter.type})" for index, parameter in enumerate(parameters))
+    texts = {f"p{index}": functions.lit(parameter.value) for index, parameter in enumerate(parameters)}
+    # sql() takes literals only; the optimizer has turned each cast into one. A bad value fails here, as it should.
+    plan = session.sql(f"SELECT {casts}", args=texts)._jdf.queryExecution().optimizedPlan()
+    to_column = session._jvm.org.apache.spark.sql.classic.ExpressionUtils.column
+    expressions = plan.expressions()
+    return {
+        parameter.name: Column(to_column(expressions.apply(index).child()))
+        for index, parameter in enumerate(parameters)
+    }
+
+
+def _chunks(rows: list[list[str | None]]) -> Iterator[list[list[str | None]]]:
+    chunk: list[list[str | None]] = []
+    total, size = 0, 0
+    for row in rows:
+        bytes_of_row = sum(len(value or "") for value in row) + len(row)
+        total += bytes_of_row
+        if total > INLINE_BYTES:
+            raise ValueError(
+                f"Inline byte limit exceeded. Statements executed with disposition=INLINE can have a result size of at "
+                f"most {INLINE_BYTES} bytes. Please execute the statement with disposition=EXTERNAL_LINKS."
+            )
+        if chunk and size + bytes_of_row > CHUNK_BYTES:
+            yield chunk
+            size, chunk = 0, []
+        size += bytes_of_row
+        chunk.append(row)
+    if chunk:
+        yield chunk
+
+
+def _explain(error: Exception) -> tuple[dict[str, str], str | None]:
+    """``status.error`` and ``status.sql_state``."""
+    from pyspark.errors import PySparkException  # noqa: PLC0415  heavy
+
+    if isinstance(error, PySparkException):
+        return {"error_code": "BAD_REQUEST", "message": str(error)}, error.getSqlState()
+    if isinstance(error, ValueError):
+        return {"error_code": "BAD_REQUEST", "message": str(error)}, None
+    return {"error_code": "INTERNAL_ERROR", "message": f"{type(error).__name__}: {error}"}, None
+
+
+def _leave_when_spark_is_gone(error: Exception) -> None:
+    """Without its JVM the stand-in is of no use: it ends, and whoever supervises it starts it again."""
+    from py4j.protocol import Py4JNetworkError  # type: ignore[import-untyped]  # noqa: PLC0415  heavy, and it has no types
+
+    if isinstance(error, Py4JNetworkError | ConnectionError):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(os.getpid(), signal.SIGTERM)
