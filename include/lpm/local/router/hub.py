@@ -48,6 +48,9 @@ class Hub:
         self._job = job
         self._stop = stop
         self._consumer = Consumer(_settings(job), logger=log)
+        self._asking = Consumer(
+            _settings(job), logger=log
+        )  # reads nothing: a client that is reading answers nothing else
         self._done: dict[int, int] = {}  # partition -> offset after the last message that has left
 
     def open(self, resume: bool) -> None:
@@ -99,16 +102,17 @@ class Hub:
         self._consumer.commit(offsets=[self._position(partition) for partition in self._done], asynchronous=False)
 
     def lag(self) -> int:
-        """Messages in the hub that have not left.
+        """Messages in the hub that have not left. Any thread may ask.
 
         Raises:
             KafkaException: the hub does not answer.
         """
-        ends = {partition: self._ends(partition, LAG_SECONDS)[1] for partition in self._done}
-        return sum(max(0, ends[partition] - offset) for partition, offset in self._done.items())
+        done = dict(self._done)
+        return sum(max(0, self._ends(partition, LAG_SECONDS)[1] - offset) for partition, offset in done.items())
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
+        self._asking.close()
         self._consumer.close()
 
     def _read(self, count: int, seconds: float) -> list[Message]:
@@ -137,7 +141,7 @@ class Hub:
         return offsets
 
     def _ends(self, partition: int, seconds: float = REQUEST_SECONDS) -> tuple[int, int]:
-        oldest, end = self._consumer.get_watermark_offsets(TopicPartition(self._job.kafka.topic, partition), seconds)
+        oldest, end = self._asking.get_watermark_offsets(TopicPartition(self._job.kafka.topic, partition), seconds)
         return oldest, end
 
     def _position(self, partition: int) -> TopicPartition:
