@@ -28,6 +28,7 @@ from lpm.procedures.outcome import Outcome, ProcedureError, together
 
 OWNER = "edg-lpm"
 CHECK, RESULT = "check_request", "result"  # the first and the last task of every procedure
+DEFAULT_RETRIES = 2
 FAILURE = "failure"  # XCom key of why a task failed
 log = logging.getLogger(__name__)
 
@@ -116,6 +117,11 @@ def unknown_keys(conf: Mapping[str, Any], params: Mapping[str, Any]) -> list[str
     return sorted(set(conf) - set(params))
 
 
+def retries(environment: Environment, azure: int) -> int:
+    """How often to try again on Azure; locally nothing takes minutes to come true, so waiting longer is of no use."""
+    return azure if environment.kind == "azure" else DEFAULT_RETRIES
+
+
 def _dag(dag_id: str, procedure: Procedure, config: Config, environment: str) -> DAG:
     with DAG(
         dag_id,
@@ -131,7 +137,7 @@ def _dag(dag_id: str, procedure: Procedure, config: Config, environment: str) ->
         params={**procedure.params, "reason": REASON},
         default_args={
             "owner": OWNER,
-            "retries": 2,
+            "retries": DEFAULT_RETRIES,
             "retry_delay": timedelta(seconds=10),
             "retry_exponential_backoff": 3.0,
             "retry_policy": _retry_policy(),

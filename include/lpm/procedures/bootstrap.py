@@ -1,0 +1,109 @@
+"""Create what the pipeline stands on: Azure resources, Databricks tables and secrets, the SQL of each company."""
+
+from collections.abc import Mapping
+
+from lpm.clients.azure_resource_manager import AzureError, ResourceManager
+from lpm.clients.databricks import DatabricksClient, DatabricksError
+from lpm.clients.stream_analytics import StreamingJobs
+from lpm.config import Config, Environment
+from lpm.procedures.deploy_router import DEPLOYMENT as ROUTER_DEPLOYMENT
+from lpm.procedures.deploy_router import changed_jobs, is_started
+from lpm.procedures.outcome import Outcome
+from lpm.render import names
+from lpm.render.arm import FOUNDATION, ROUTER, templates
+from lpm.render.arm.foundation import tags
+
+FOUNDATION_DEPLOYMENT = "lpm-foundation"
+
+
+def create_foundation(
+    config: Config, environment: Environment, manager: ResourceManager, *, dry_run: bool = False
+) -> Outcome:
+    """The resource group, and in it the hubs, the storage and the right to send; deployed only where they differ.
+
+    Raises:
+        AzureError: something could not be read or deployed.
+    """
+    azure = environment.azure
+    template = templates(config, environment)[FOUNDATION]
+    document, parameters = template.document(), template.parameters_document()
+    created: tuple[str, ...] = ()
+    if not dry_run and manager.ensure_resource_group(azure.location, tags(environment)):
+        created = (f"created resource group {azure.resource_group}",)
+    try:
+        changes = manager.what_if(document, parameters, FOUNDATION_DEPLOYMENT)
+    except AzureError as error:
+        if not (dry_run and error.code == "ResourceGroupNotFound"):
+            raise
+        return Outcome(False, f"dry run: would create resource group {azure.resource_group} and all that is in it")
+    if changes and not dry_run:
+        manager.deploy(document, parameters, FOUNDATION_DEPLOYMENT)
+    return _told("Event Hubs and storage", len(changes) + len(created), (*created, *map(str, changes)), dry_run)
+
+
+def create_router(
+    config: Config, environment: Environment, manager: ResourceManager, *, dry_run: bool = False
+) -> Outcome:
+    """The streaming jobs, not started. A job that runs is left to deploy_router, which stops and starts it.
+
+    Raises:
+        AzureError: something could not be read or deployed.
+    """
+    template = templates(config, environment)[ROUTER]
+    document, parameters = template.document(), template.parameters_document()
+    changes = manager.what_if(document, parameters, ROUTER_DEPLOYMENT)
+    jobs = StreamingJobs(manager)
+    if running := [name for name in changed_jobs(config, environment, changes) if is_started(jobs, name)]:
+        return Outcome(
+            False,
+            "no change: streaming jobs run and differ from the configuration; run deploy_router to update them",
+            tuple(f"{name} differs" for name in running),
+        )
+    if changes and not dry_run:
+        manager.deploy(document, parameters, ROUTER_DEPLOYMENT)
+    return _told("streaming jobs", len(changes), tuple(map(str, changes)), dry_run)
+
+
+def store_secrets(
+    environment: Environment,
+    databricks: DatabricksClient,
+    secrets: Mapping[str, str],
+    *,
+    renew: bool = False,
+    dry_run: bool = False,
+) -> Outcome:
+    """The secrets of the stream job in the pipeline's scope. Databricks never gives a value back, so one that is there
+    is taken for right unless ``renew`` is set.
+
+    Args:
+        environment: Whose scope.
+        databricks: The workspace.
+        secrets: Values by key; they appear in no outcome.
+        renew: Write all of them again, after a rotation.
+        dry_run: Only say which would be written.
+    """
+    scope = names.secret_scope(environment)
+    known = _secret_keys(databricks, scope)
+    wanted = [key for key in secrets if renew or key not in known]
+    if wanted and not dry_run:
+        databricks.ensure_scope(scope)
+        for key in wanted:
+            databricks.put_secret(scope, key, secrets[key])
+    return _told(f"secrets in scope {scope}", len(wanted), tuple(wanted), dry_run)
+
+
+def _secret_keys(databricks: DatabricksClient, scope: str) -> list[str]:
+    try:
+        return databricks.secret_keys(scope)
+    except DatabricksError as error:
+        if error.status == 404:
+            return []
+        raise
+
+
+def _told(what: str, changes: int, details: tuple[str, ...], dry_run: bool) -> Outcome:
+    if not changes:
+        return Outcome(False, f"no change: {what} are as configured")
+    if dry_run:
+        return Outcome(False, f"dry run: {what}: {changes} changes", details)
+    return Outcome(True, f"{what}: {changes} changes", details)
