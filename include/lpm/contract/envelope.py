@@ -8,9 +8,11 @@ The expressions expect ANSI mode (a decimal's text is then plain digits, never E
 ``spark.sql.chunkBase64String.enabled=false``.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lpm.config import Column, TableContract
+from lpm.contract.sequence import Op, Rank
 
 # Fields of an event in their order. Stream Analytics names every one of them, the inbox tables have a column for each.
 EVENT_FIELDS = (
@@ -40,7 +42,8 @@ class RowExpressions:
 
     ``company`` is text; ``key`` the canonical key text, NULL when a key column is NULL; ``key_hash`` needs a column
     ``key``, ``bucket`` a column ``key_hash``, ``row_hash`` a column ``payload``. ``dead_letter_reason`` is NULL for a
-    row that can become an event, judged before the event's size is known.
+    row that can become an event, judged before the event's size is known. ``row_json`` is the row as a dead letter
+    keeps it: like the payload, but numbers that are not finite stay visible.
     """
 
     company: str
@@ -50,6 +53,20 @@ class RowExpressions:
     payload: str
     row_hash: str
     dead_letter_reason: str
+    row_json: str
+
+
+@dataclass(frozen=True)
+class EventExpressions:
+    """Spark SQL of whole events, as the JSON text that is sent.
+
+    ``upsert`` and ``delete`` need the columns company, key, key_hash, bucket, version and committed_at (a timestamp);
+    ``upsert`` payload and row_hash too. ``heartbeat`` needs company, version and partition.
+    """
+
+    upsert: str
+    delete: str
+    heartbeat: str
 
 
 def row_expressions(table: TableContract) -> RowExpressions:
@@ -77,19 +94,57 @@ def row_expressions(table: TableContract) -> RowExpressions:
             ]
         )
         + " END",
+        row_json=_json(table.columns, keep_non_finite=True),
     )
 
 
-def text_expression(column: Column) -> str:
-    """Canonical text of one column; NULL stays NULL."""
+def event_expressions(table: TableContract) -> EventExpressions:
+    """The whole events for one table contract. ``emitted_at`` is the moment the query runs."""
+    shared = {
+        "info_companyid": "company",
+        "version": "version",
+        "committed_at": f"date_format(committed_at, {literal(TIMESTAMP_FORMAT)})",
+        "emitted_at": f"date_format(current_timestamp(), {literal(TIMESTAMP_FORMAT)})",
+        "schema_version": str(table.schema_version),
+    }
+    of_key = {"key": "key", "key_hash": "key_hash", "bucket": "bucket"}
+    return EventExpressions(
+        upsert=_event(
+            **shared,
+            **of_key,
+            event_id=f"concat(version, '-{Rank.UPSERT}-', key_hash)",
+            op=literal(Op.UPSERT),
+            rank=str(Rank.UPSERT.value),
+            row_hash="row_hash",
+            payload="payload",
+        ),
+        delete=_event(
+            **shared,
+            **of_key,
+            event_id=f"concat(version, '-{Rank.DELETE}-', key_hash)",
+            op=literal(Op.DELETE),
+            rank=str(Rank.DELETE.value),
+        ),
+        heartbeat=_event(
+            info_companyid="company",
+            version="version",
+            event_id=f"concat(version, '-{Op.HEARTBEAT}-', company, '-', partition)",
+            op=literal(Op.HEARTBEAT),
+            emitted_at=shared["emitted_at"],
+        ),
+    )
+
+
+def text_expression(column: Column, keep_non_finite: bool = False) -> str:
+    """Canonical text of one column. NULL stays NULL; NaN and Infinity become NULL unless they are kept."""
     name = quoted(column.name)
     match column.type.kind:
         case "string":
             return name
-        case "int" | "bigint" | "decimal" | "boolean" | "date":
-            return f"CAST({name} AS STRING)"
-        case "double":
+        case "double" if not keep_non_finite:
             return f"CASE WHEN {_not_finite(column)} THEN NULL ELSE CAST({name} AS STRING) END"
+        case "int" | "bigint" | "decimal" | "boolean" | "date" | "double":
+            return f"CAST({name} AS STRING)"
         case "timestamp":
             return f"date_format({name}, {literal(TIMESTAMP_FORMAT)})"
         case "binary":
@@ -106,8 +161,15 @@ def literal(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _json(columns: tuple[Column, ...] | list[Column]) -> str:
-    pairs = ", ".join(f"{literal(column.name)}, {text_expression(column)}" for column in columns)
+def _event(**given: str) -> str:
+    """The event with the given fields; all others are null."""
+    nothing = {field: f"CAST(NULL AS {'INT' if field in NUMBER_FIELDS else 'STRING'})" for field in EVENT_FIELDS}
+    pairs = ", ".join(f"{literal(field)}, {given.get(field, nothing[field])}" for field in EVENT_FIELDS)
+    return f"to_json(named_struct({pairs}), map('ignoreNullFields', 'false'))"
+
+
+def _json(columns: Iterable[Column], keep_non_finite: bool = False) -> str:
+    pairs = ", ".join(f"{literal(column.name)}, {text_expression(column, keep_non_finite)}" for column in columns)
     return f"to_json(named_struct({pairs}), map('ignoreNullFields', 'false'))"
 
 
