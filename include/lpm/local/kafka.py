@@ -5,7 +5,7 @@ import json
 import secrets
 import subprocess
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -41,14 +41,15 @@ class BrokerState:
 class Broker:
     """One broker with its data, configuration and log in ``folder``. Loopback only.
 
-    A port of 0 means any free one. The port and the connection string stay the same over restarts.
+    A port of 0 means the one of the last start, or any free one. The connection string stays the same over restarts.
     """
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.folder = folder.absolute()
         self.log = self.folder / "kafka.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._state = self._load() or self._new_state(port)
+        state = self._load() or self._new_state(port)
+        self._state = replace(state, port=port or state.port)
 
     @property
     def port(self) -> int:
@@ -78,6 +79,9 @@ class Broker:
     def prepare(self) -> list[str]:
         """Write the configuration, format the log folder on first use, and return the command that runs the broker."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._state = replace(
+            self._state, controller_port=processes.free_port(self._state.controller_port, taken=[self.port])
+        )
         self._save()
         java.write_atomically(self.folder / "log4j2.properties", _LOG4J.encode())
         properties = self.folder / "kraft.properties"

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -54,8 +54,8 @@ class ServerState:
 class Server:
     """One server with its state and log in ``folder``; its data too, unless PostgreSQL may not go there.
 
-    Loopback TCP only, user ``postgres`` with a generated password. A port of 0 means any free one; it stays the same
-    over restarts. As root the server runs as ``nobody``; when that account cannot reach ``folder`` or the wheel,
+    Loopback TCP only, user ``postgres`` with a generated password. A port of 0 means the one of the last start,
+    or any free one. As root the server runs as ``nobody``; when that account cannot reach ``folder`` or the wheel,
     the data and a copy of the programs lie in a folder of the temporary directory that belongs to ``folder`` alone.
     """
 
@@ -64,7 +64,8 @@ class Server:
         self.log = self.folder / "postgres.log"
         self.user = ACCOUNT if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
-        self._state = self._load() or ServerState(port or processes.free_port(), secrets.token_urlsafe(24))
+        state = self._load() or ServerState(port or processes.free_port(), secrets.token_urlsafe(24))
+        self._state = replace(state, port=port or state.port)
 
     @property
     def port(self) -> int:
