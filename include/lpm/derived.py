@@ -11,7 +11,13 @@ import lpm.render
 from lpm.config import Config
 
 # Everything below these folders is derived. What no renderer names any more is deleted.
-DERIVED = ("asa/*/**/*", "include/infra/*/**/*", "include/sql/mssql/*", "include/sql/postgresql/*", "include/config/schemas/*")
+DERIVED = (
+    "asa/*/**/*",
+    "include/infra/*/**/*",
+    "include/sql/mssql/*",
+    "include/sql/postgresql/*",
+    "include/config/schemas/*",
+)
 
 
 @dataclass(frozen=True)
