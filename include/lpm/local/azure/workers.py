@@ -4,6 +4,7 @@ One thread starts and watches all of them: the kernel ties a child's life to the
 """
 
 import logging
+import os
 import subprocess
 import threading
 import time
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lpm.local import processes
+from lpm.local import paths, processes
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.1
@@ -125,7 +126,7 @@ class Workers:
     def _begin(self, worker: _Worker, moment: float) -> None:
         try:
             worker.command.log.parent.mkdir(parents=True, exist_ok=True)
-            worker.process, worker.started = processes.start(worker.command.arguments, worker.command.log), moment
+            worker.process, worker.started = _start(worker.command), moment
         except OSError:
             log.exception("cannot start %s", worker.command.arguments)
             worker.deaths += 1
@@ -136,3 +137,9 @@ class Workers:
         if worker.process is not None:
             processes.stop(worker.process)
         worker.stopped.set()
+
+
+def _start(command: Command) -> subprocess.Popen[bytes]:
+    source = str(paths.checkout() / "include")
+    search = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
+    return processes.start(command.arguments, command.log, {**os.environ, "PYTHONPATH": search})
