@@ -93,7 +93,7 @@ def register_tables(spark: "SparkSession", warehouse: Path) -> None:
             spark.sql(f"CREATE SCHEMA IF NOT EXISTS {_quoted(folder.name.removesuffix('.db'))}")
     known = _registered(spark, catalog)
     for schema, table in known.keys() - found.keys():
-        if not known[schema, table].exists():
+        if not known[schema, table].exists() and not _is_view(spark, catalog, schema, table):
             spark.sql(f"DROP TABLE IF EXISTS {_quoted(schema)}.{_quoted(table)}")
     for schema, table in found.keys() - known.keys():
         _register(spark, catalog, schema, table, found[schema, table])
@@ -107,6 +107,14 @@ def _registered(spark: "SparkSession", catalog: Any) -> dict[tuple[str, str], Pa
         for identifier in _items(catalog.listTables(schema)):
             tables[schema, identifier.table()] = root / f"{schema}.db" / identifier.table()
     return tables
+
+
+def _is_view(spark: "SparkSession", catalog: Any, schema: str, table: str) -> bool:
+    """Whether a catalog entry is a view, which has no folder."""
+    identifier = (
+        spark._jsparkSession.sessionState().sqlParser().parseTableIdentifier(f"{_quoted(schema)}.{_quoted(table)}")
+    )
+    return str(catalog.getTableMetadata(identifier).tableType().name()) == "VIEW"
 
 
 def _register(spark: "SparkSession", catalog: Any, schema: str, table: str, folder: Path) -> None:
