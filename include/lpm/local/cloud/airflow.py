@@ -67,7 +67,7 @@ def component_command(*arguments: str) -> list[str]:
 
 def _settings(folder: Path, state: CloudState) -> dict[str, str]:
     checkout = paths.checkout()
-    sections = {
+    sections: dict[str, dict[str, object]] = {
         "CORE": {
             "DAGS_FOLDER": checkout / "dags",
             "PLUGINS_FOLDER": checkout / "plugins",

@@ -5,8 +5,10 @@ import os
 from lpm.local import paths
 
 # Variables of the caller that could steer a part to another place, such as a real cloud.
-_FOREIGN = ("AIRFLOW", "ARM_", "AZURE_", "DATABRICKS_", "HADOOP_", "IDENTITY_", "JAVA_", "JDK_", "KAFKA_", "LPM_")
-_FOREIGN += ("MSI_", "PG", "PYTHON", "SPARK_")
+_FOREIGN = (
+    *("AIRFLOW", "ARM_", "AZURE_", "DATABRICKS_", "HADOOP_", "IDENTITY_", "JAVA_", "JDK_", "KAFKA_", "LPM_", "MSI_"),
+    *("PG", "PYTHON", "SPARK_"),
+)
 
 
 def clean_environment() -> dict[str, str]:

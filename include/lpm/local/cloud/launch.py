@@ -42,7 +42,10 @@ def _end(process: Any) -> None:
 
     with contextlib.suppress(psutil.NoSuchProcess):
         family = [process, *process.children(recursive=True)]
-        print(f"ending {len(family)} processes that a killed predecessor left: {[each.pid for each in family]}")
+        print(
+            f"ending {len(family)} processes that a killed predecessor left: {[each.pid for each in family]}",
+            flush=True,
+        )
         for each in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()

@@ -22,7 +22,7 @@ def find(identity: str, session: int | None, started: float) -> list[psutil.Proc
     return [process for process in psutil.process_iter() if _belongs(process, identity, session, started)]
 
 
-def end(processes: list[psutil.Process], seconds: float = 10) -> None:
+def end(processes: list[psutil.Process], seconds: float = 4) -> None:
     """End processes, politely first."""
     for ask in (psutil.Process.terminate, psutil.Process.kill):
         for process in processes:
@@ -44,7 +44,7 @@ def _wait(processes: list[psutil.Process], seconds: float) -> bool:
 
 def _runs(process: psutil.Process) -> bool:
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
@@ -52,7 +52,7 @@ def _runs(process: psutil.Process) -> bool:
 def _is_somebody_else(pid: int, started: float) -> bool:
     """Whether the number was given to a later process."""
     try:
-        return abs(psutil.Process(pid).create_time() - started) > 1
+        return bool(abs(psutil.Process(pid).create_time() - started) > 1)
     except psutil.NoSuchProcess:
         return False
 

@@ -216,7 +216,8 @@ def _adopt_orphans() -> None:
 def _is_alive(identity: Identity) -> bool:
     try:
         process = psutil.Process(identity.pid)
-        return abs(process.create_time() - identity.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        alive: bool = process.status() != psutil.STATUS_ZOMBIE
+        return alive and abs(process.create_time() - identity.started) < 1
     except psutil.NoSuchProcess:
         return False
 
