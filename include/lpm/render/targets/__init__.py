@@ -98,6 +98,7 @@ def _fill(config: Config, dialect: Dialect, template: str) -> str:
             literal=spelling.literal,
             table=table,
             columns=table.columns,
+            place={column.name: place for place, column in enumerate(table.columns, 1)},
             column_names=[spelling.name(column.name) for column in table.columns],
             column_literals=[spelling.literal(column.name) for column in table.columns],
             inbox_fields=[(field, inbox_types[field]) for field in INBOX_FIELDS],
