@@ -498,9 +498,35 @@ def test_microsofts_resource_client_reads_groups_and_resources(azure: StandIn) -
         assert "Microsoft.EventHub/namespaces/eventhubs" in types
         hub = f"/subscriptions/{made.environment.azure.subscription_id}/resourceGroups/{group}/providers/"
         hub += f"microsoft.eventhub/Namespaces/{made.environment.event_hubs.namespace}/eventhubs/{made.hub()}"
-        properties = client.resources.get_by_id(hub, "2024-01-01", **PLAIN).properties
+        properties = client.resources.get_by_id(hub, api_version="2024-01-01", **PLAIN).properties
         assert properties is not None
         assert properties["partitionCount"] == made.environment.event_hubs.partitions
+
+
+@pytest.mark.usefixtures("identity")
+def test_microsofts_deployments_client_deploys_and_asks_what_if(azure: StandIn) -> None:
+    package = pytest.importorskip(
+        "azure.mgmt.resource.deployments", reason="needs azure-mgmt-resource-deployments (requirements-local.in)"
+    )
+    made = deployment(azure, "sdkdeploy")
+    made.deploy()
+    template, parameters, name = made.documents(arm.FOUNDATION)
+    body = {"properties": {"mode": "Incremental", "template": template, "parameters": parameters["parameters"]}}
+    group, subscription = made.environment.azure.resource_group, made.environment.azure.subscription_id
+    with package.DeploymentsMgmtClient(
+        ManagedIdentityCredential(), subscription, base_url=azure.url, polling_interval=1
+    ) as client:
+        client.deployments.begin_validate(group, name, body, **PLAIN).result()
+        changes = client.deployments.begin_what_if(group, name, body, **PLAIN).result().changes
+        assert {change.change_type for change in changes} == {"Create"}
+        done = client.deployments.begin_create_or_update(group, name, body, **PLAIN).result()
+        assert done.properties.provisioning_state == "Succeeded"
+        assert done.properties.outputs["hubs"]["value"] == [made.hub(0), made.hub(1)]
+        changes = client.deployments.begin_what_if(group, name, body, **PLAIN).result().changes
+        assert {change.change_type for change in changes} == {"NoChange"}
+        del template["resources"][0]["sku"]
+        with pytest.raises(HttpResponseError, match="sku: Field required"):
+            client.deployments.begin_create_or_update(group, name, body, **PLAIN).result()
 
 
 @pytest.mark.usefixtures("identity")
