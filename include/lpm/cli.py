@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from lpm.config import ConfigError, load_config
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the result is the exit code."""
@@ -19,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `lpm local logs kafka | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (ConfigError, OSError, RuntimeError) as error:  # what a person can mend: the message says how
+        print(f"lpm: {error}", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -34,6 +39,12 @@ def _parser() -> argparse.ArgumentParser:
     render = commands.add_parser("render", help="write the files derived from the configuration")
     render.add_argument("--check", action="store_true", help="write nothing; show what drifted, exit 1 if anything did")
     render.set_defaults(run=_render)
+
+    demo = commands.add_parser("demo", help="run the whole pipeline on live traffic and show it")
+    demo.add_argument(
+        "--once", action="store_true", help="a fixed amount of traffic, then check; exit 1 on a difference"
+    )
+    demo.set_defaults(run=_demo)
 
     _add_local(commands.add_parser("local", help="the local cloud").add_subparsers(required=True, metavar="COMMAND"))
     return parser
@@ -58,13 +69,7 @@ def _add_local(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _config_check(_: argparse.Namespace) -> int:
-    from lpm.config import ConfigError, load_config  # noqa: PLC0415
-
-    try:
-        config = load_config()
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 1
+    config = load_config()
     print(
         f"configuration: {len(config.companies)} companies on {len(config.shards)} shards, "
         f"environments {', '.join(config.environments)}; no problem found"
@@ -74,14 +79,9 @@ def _config_check(_: argparse.Namespace) -> int:
 
 def _render(options: argparse.Namespace) -> int:
     from lpm import derived  # noqa: PLC0415
-    from lpm.config import ConfigError, load_config  # noqa: PLC0415
     from lpm.local import paths  # noqa: PLC0415
 
-    try:
-        drifts = derived.drifted(load_config(), paths.checkout())
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 1
+    drifts = derived.drifted(load_config(), paths.checkout())
     if options.check:
         for drift in drifts:
             sys.stdout.write(drift.diff())
@@ -93,6 +93,12 @@ def _render(options: argparse.Namespace) -> int:
         print(f"{'deleted' if drift.expected is None else 'wrote'} {drift.path}")
     print(f"{len(drifts)} derived files changed")
     return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from lpm.local.demo import run  # noqa: PLC0415
+
+    return run.demo(once=options.once)
 
 
 def _local(options: argparse.Namespace) -> int:

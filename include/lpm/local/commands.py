@@ -7,16 +7,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lpm.config import ConfigError
 from lpm.local import jars, toolchain
 from lpm.local.cloud import control
 from lpm.local.cloud.parts import Cloud
 from lpm.local.cloud.status import Status, log_of, status
-from lpm.local.toolchain import JarError
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run one command; the result is the exit code."""
+    """Run one command; the result is the exit code.
+
+    Raises:
+        ConfigError, JarError, CloudError, OSError: with a message that says what to do.
+    """
     commands = {
         "prepare": _prepare,
         "lock-jars": _lock_jars,
@@ -26,11 +28,7 @@ def run(options: argparse.Namespace) -> int:
         "down": _down,
         "reset": _reset,
     }
-    try:
-        return commands[options.action](options)
-    except (ConfigError, JarError, control.CloudError, OSError, RuntimeError) as error:
-        print(f"lpm local {options.action}: {error}", file=sys.stderr)
-        return 1
+    return commands[options.action](options)
 
 
 def say(text: str) -> None:
