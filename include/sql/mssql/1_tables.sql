@@ -3,10 +3,25 @@
 IF SCHEMA_ID(N'lpm') IS NULL EXEC (N'CREATE SCHEMA lpm AUTHORIZATION dbo'); -- one owner: the trigger may write dbo
 GO
 -- A contract column whose type has changed is refused before anything else happens. Longer text is allowed (widened below).
-DECLARE @fault nvarchar(2048) = NULL;
-SELECT TOP (1) @fault = CONCAT(N'tdr_streaming: column ', wanted.name, N' is ', found.type, N', the contract says ', wanted.type,
+DECLARE @fault nvarchar(2048) = (
+SELECT TOP (1) CONCAT(N'tdr_streaming: column ', wanted.name, N' is ', found.type, N', the contract says ', wanted.type,
     N'; keep the old type in pipeline.yml, or change the column by hand (ALTER TABLE) and run this again')
-FROM (VALUES
+FROM (
+    SELECT c.name,
+        CASE
+            WHEN t.name IN (N'nvarchar', N'nchar') THEN CONCAT(t.name, N'(', CASE WHEN c.max_length = -1 THEN N'max' ELSE CONVERT(nvarchar(10), c.max_length / 2) END, N')')
+            WHEN t.name IN (N'varbinary', N'binary', N'varchar', N'char') THEN CONCAT(t.name, N'(', CASE WHEN c.max_length = -1 THEN N'max' ELSE CONVERT(nvarchar(10), c.max_length) END, N')')
+            WHEN t.name IN (N'decimal', N'numeric') THEN CONCAT(N'decimal(', c.precision, N',', c.scale, N')')
+            WHEN t.name IN (N'datetime2', N'datetimeoffset', N'time') THEN CONCAT(t.name, N'(', c.scale, N')')
+            ELSE t.name
+        END AS type,
+        CASE WHEN t.name <> N'nvarchar' THEN -1 WHEN c.max_length = -1 THEN 0 ELSE c.max_length / 2 END AS length
+    FROM sys.columns AS c
+    JOIN sys.types AS t ON t.user_type_id = c.user_type_id
+    WHERE c.object_id = OBJECT_ID(N'[dbo].[tdr_streaming]', N'U')
+) AS found
+JOIN -- length 0 means unbounded, -1 that the type has none
+(VALUES
     (N'trade_id', N'nvarchar(64)', 64),
     (N'leg_no', N'int', -1),
     (N'info_companyid', N'nvarchar(64)', 64),
@@ -22,23 +37,11 @@ FROM (VALUES
     (N'booked_at', N'datetime2(6)', -1),
     (N'document', N'varbinary(max)', -1),
     (N'comment', N'nvarchar(max)', 0)
-) AS wanted (name, type, length) -- length 0 means unbounded, -1 that the type has none
-JOIN (
-    SELECT c.name,
-        CASE
-            WHEN t.name IN (N'nvarchar', N'nchar') THEN CONCAT(t.name, N'(', CASE WHEN c.max_length = -1 THEN N'max' ELSE CONVERT(nvarchar(10), c.max_length / 2) END, N')')
-            WHEN t.name IN (N'varbinary', N'binary', N'varchar', N'char') THEN CONCAT(t.name, N'(', CASE WHEN c.max_length = -1 THEN N'max' ELSE CONVERT(nvarchar(10), c.max_length) END, N')')
-            WHEN t.name IN (N'decimal', N'numeric') THEN CONCAT(N'decimal(', c.precision, N',', c.scale, N')')
-            WHEN t.name IN (N'datetime2', N'datetimeoffset', N'time') THEN CONCAT(t.name, N'(', c.scale, N')')
-            ELSE t.name
-        END AS type,
-        CASE WHEN t.name <> N'nvarchar' THEN -1 WHEN c.max_length = -1 THEN 0 ELSE c.max_length / 2 END AS length
-    FROM sys.columns AS c
-    JOIN sys.types AS t ON t.user_type_id = c.user_type_id
-    WHERE c.object_id = OBJECT_ID(N'[dbo].[tdr_streaming]', N'U')
-) AS found ON found.name COLLATE DATABASE_DEFAULT = wanted.name COLLATE DATABASE_DEFAULT
+) AS wanted (name, type, length)
+ON found.name COLLATE DATABASE_DEFAULT = wanted.name COLLATE DATABASE_DEFAULT
 WHERE found.type COLLATE DATABASE_DEFAULT <> wanted.type COLLATE DATABASE_DEFAULT
-  AND NOT (wanted.length >= 0 AND found.length > 0 AND (wanted.length = 0 OR wanted.length > found.length));
+  AND NOT (wanted.length >= 0 AND found.length > 0 AND (wanted.length = 0 OR wanted.length > found.length))
+);
 IF @fault IS NOT NULL THROW 51002, @fault, 1;
 GO
 IF OBJECT_ID(N'[dbo].[tdr_streaming]', N'U') IS NULL
@@ -58,12 +61,13 @@ CREATE TABLE [dbo].[tdr_streaming] (
     [booked_at] datetime2(6) NULL,
     [document] varbinary(max) NULL,
     [comment] nvarchar(max) NULL,
-    lpm_key_hash binary(32) NOT NULL CONSTRAINT [pk_tdr_streaming] PRIMARY KEY CLUSTERED,
+    lpm_key_hash binary(32) NOT NULL,
     lpm_bucket int NOT NULL,
     lpm_version bigint NOT NULL,
     lpm_row_hash binary(32) NOT NULL,
     lpm_committed_at datetime2(6) NULL,
-    lpm_applied_at datetime2(6) NOT NULL
+    lpm_applied_at datetime2(6) NOT NULL,
+    CONSTRAINT [pk_tdr_streaming] PRIMARY KEY CLUSTERED (lpm_key_hash)
 );
 GO
 IF COL_LENGTH(N'[dbo].[tdr_streaming]', N'trade_id') IS NULL ALTER TABLE [dbo].[tdr_streaming] ADD [trade_id] nvarchar(64) NULL;
@@ -119,21 +123,23 @@ IF NOT EXISTS (SELECT 1 FROM sys.indexes AS x WHERE x.object_id = OBJECT_ID(N'[d
 GO
 IF OBJECT_ID(N'lpm.tombstone', N'U') IS NULL
 CREATE TABLE lpm.tombstone (
-    key_hash binary(32) NOT NULL CONSTRAINT pk_tombstone PRIMARY KEY CLUSTERED,
+    key_hash binary(32) NOT NULL,
     version bigint NOT NULL,
-    deleted_at datetime2(6) NOT NULL
+    deleted_at datetime2(6) NOT NULL,
+    CONSTRAINT pk_tombstone PRIMARY KEY CLUSTERED (key_hash)
 );
 GO
 IF OBJECT_ID(N'lpm.watermark', N'U') IS NULL
 CREATE TABLE lpm.watermark (
-    partition_id int NOT NULL CONSTRAINT pk_watermark PRIMARY KEY CLUSTERED,
+    partition_id int NOT NULL,
     version bigint NOT NULL,
-    advanced_at datetime2(6) NULL
+    advanced_at datetime2(6) NULL,
+    CONSTRAINT pk_watermark PRIMARY KEY CLUSTERED (partition_id)
 );
 GO
 IF OBJECT_ID(N'lpm.quarantine', N'U') IS NULL
 CREATE TABLE lpm.quarantine (
-    digest binary(32) NOT NULL CONSTRAINT pk_quarantine PRIMARY KEY CLUSTERED,
+    digest binary(32) NOT NULL,
     reason nvarchar(200) NOT NULL,
     [event_id] nvarchar(4000) NULL,
     [op] nvarchar(4000) NULL,
@@ -151,7 +157,8 @@ CREATE TABLE lpm.quarantine (
     [partition_id] int NULL,
     deliveries bigint NOT NULL,
     first_seen datetime2(6) NOT NULL,
-    last_seen datetime2(6) NOT NULL
+    last_seen datetime2(6) NOT NULL,
+    CONSTRAINT pk_quarantine PRIMARY KEY CLUSTERED (digest)
 );
 GO
 -- Stays empty: the trigger takes every row. Wide and nullable, so that no event fails before the trigger sees it.

@@ -111,9 +111,9 @@ def guarded(column_type: ColumnType, x: str, u: str) -> str:
                 f"SUBSTRING({x}, 12, 2) {BINARY} < N'24' AND ("
                 f"(DATALENGTH({x}) = 40 AND {_like(x, _digits('dddd-dd-ddTdd:sd:sdZ'))}) "
                 f"OR (DATALENGTH({x}) BETWEEN 44 AND 54 AND {_like(x, _digits('dddd-dd-ddTdd:sd:sd.d%Z'))} "
-                f"AND {_not_like(f'SUBSTRING({x}, 21, LEN({x}) - 21)', '%[^0-9]%')}))"
+                f"AND {_not_like(f'SUBSTRING({x}, 21, 7)', '%[^0-9]%Z')}))"
             )
-            return f"CASE WHEN {condition} THEN TRY_CONVERT(datetime2(6), LEFT({x}, LEN({x}) - 1), 126) END"
+            return f"CASE WHEN {condition} THEN TRY_CONVERT(datetime2(6), REPLACE({x}, N'Z', N''), 126) END"
         case "binary":  # the last letter before the padding has no bits to spare: one text for each value
             condition = (
                 f"DATALENGTH({x}) % 8 = 0 AND {_not_like(x, '%[^A-Za-z0-9+/=]%')} AND {_not_like(x, '%=[^=]%')} "
