@@ -84,6 +84,7 @@ class Settings:
     key_columns: tuple[str, ...]
     columns: tuple[str, ...]
     expressions: Expressions
+    dead_letter_reasons: tuple[str, ...]  # every reason that dead_letter_reason can give, and too_large
     routes: tuple[Route, ...]
     unrouted: Hub
     kafka: Kafka

@@ -33,6 +33,11 @@ EVENT_FIELDS = (
 # Fields that travel as JSON numbers; all others are JSON strings.
 NUMBER_FIELDS = frozenset({"bucket", "version", "rank", "schema_version"})
 
+# Reasons for a dead letter; the last one is followed by the column's name.
+NO_COMPANY = "no_company"
+NO_KEY = "no_key"
+NON_FINITE = "non_finite:"
+
 TIMESTAMP_FORMAT = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'"
 
 
@@ -84,18 +89,22 @@ def row_expressions(table: TableContract) -> RowExpressions:
         dead_letter_reason="CASE "
         + " ".join(
             [
-                f"WHEN {company} IS NULL THEN 'no_company'",
-                f"WHEN {missing_key} THEN 'no_key'",
+                f"WHEN {company} IS NULL THEN {literal(NO_COMPANY)}",
+                f"WHEN {missing_key} THEN {literal(NO_KEY)}",
                 *(
-                    f"WHEN {_not_finite(column)} THEN {literal('non_finite:' + column.name)}"
-                    for column in table.columns
-                    if column.type.kind == "double" and column.non_finite == "dead_letter"
+                    f"WHEN {_not_finite(column)} THEN {literal(NON_FINITE + column.name)}"
+                    for column in _finite_only(table)
                 ),
             ]
         )
         + " END",
         row_json=_json(table.columns, keep_non_finite=True),
     )
+
+
+def dead_letter_reasons(table: TableContract) -> tuple[str, ...]:
+    """Every reason that ``dead_letter_reason`` can give."""
+    return (NO_COMPANY, NO_KEY, *(NON_FINITE + column.name for column in _finite_only(table)))
 
 
 def event_expressions(table: TableContract) -> EventExpressions:
@@ -171,6 +180,10 @@ def _event(**given: str) -> str:
 def _json(columns: Iterable[Column], keep_non_finite: bool = False) -> str:
     pairs = ", ".join(f"{literal(column.name)}, {text_expression(column, keep_non_finite)}" for column in columns)
     return f"to_json(named_struct({pairs}), map('ignoreNullFields', 'false'))"
+
+
+def _finite_only(table: TableContract) -> list[Column]:
+    return [column for column in table.columns if column.type.kind == "double" and column.non_finite == "dead_letter"]
 
 
 def _not_finite(column: Column) -> str:

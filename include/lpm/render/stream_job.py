@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 from lpm.config import Config, Environment
-from lpm.contract.envelope import event_expressions, row_expressions
+from lpm.contract.envelope import dead_letter_reasons, event_expressions, row_expressions
 from lpm.render import names
 
 TASK_KEY = "stream"
 PACKAGE_NAME = "stream_job"  # of the wheel
 ENTRY_POINT = "main"
+TOO_LARGE = "too_large"  # the reason that the job itself adds to those of the envelope
 # The envelope's expressions mean what they say only under these (lpm.contract.envelope).
 SESSION_CONF = {
     "spark.sql.ansi.enabled": "true",
@@ -107,6 +108,7 @@ def settings(config: Config, environment: Environment, kafka_bootstrap: str | No
             "delete": event.delete,
             "heartbeat": event.heartbeat,
         },
+        "dead_letter_reasons": [*dead_letter_reasons(table), TOO_LARGE],
         "routes": [
             {"company": company.id, "topic": names.hub_name(company.shard), "partitions": list(company.partitions)}
             for company in config.companies

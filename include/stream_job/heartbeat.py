@@ -1,0 +1,64 @@
+"""Heartbeats: "everything up to this version has been sent to this partition"."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from stream_job import offsets, sink
+from stream_job.settings import Settings
+
+_MESSAGES = "company STRING, topic STRING, partition INT"
+
+
+class Heartbeat:
+    """Sends heartbeats from the checkpoint alone, so never more than what is acknowledged.
+
+    They trail the data by at most ``heartbeat_seconds``, also when no further data comes. The first one after a start
+    repeats the last committed batch's version. There is none while the initial snapshot is being sent.
+    """
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        settings: Settings,
+        kafka_options: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._kafka_options = kafka_options
+        self._clock = clock
+        self._next = clock()
+        self._sent: int | None = None
+        # One partition: a round is one small task.
+        lines = [
+            (company.company, company.topic, partition)
+            for company in settings.routes
+            for partition in company.partitions
+        ]
+        self._targets = spark.createDataFrame(lines, _MESSAGES).coalesce(1)
+
+    def beat(self) -> int | None:
+        """Send a round when one is due and there is news. Returns the version sent, or None.
+
+        Raises:
+            CheckpointError: the checkpoint is of a format this job does not know.
+        """
+        if self._clock() < self._next:
+            return None
+        committed = offsets.last_committed(Path(self._settings.checkpoint))
+        if committed is None or committed.offset.snapshot_running:
+            return None
+        version = committed.offset.complete_version
+        if version == self._sent or version < 0:
+            return None
+        sink.write(
+            self._targets.selectExpr("*", f"CAST({version} AS BIGINT) AS version").selectExpr(
+                f"{self._settings.expressions.heartbeat} AS value", "topic", "partition"
+            ),
+            self._kafka_options,
+        )
+        self._sent = version
+        self._next = self._clock() + self._settings.heartbeat_seconds
+        return version
