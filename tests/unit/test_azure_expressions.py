@@ -39,6 +39,8 @@ SCOPE = Scope(
         ("[parameters('map')['a-b'].server]", "s1"),
         ("[parameters('list')[1]]", "y"),
         ("['it''s']", "it's"),
+        ("[contains(parameters('list'), 'x')]", True),
+        ("[contains(parameters('list'), 'z')]", False),
         ("[parameters('o''clock')]", 1),
         ("[variables('role')]", "ns/r"),
         ("[RESOURCEGROUP().location]", "westeurope"),

@@ -74,9 +74,15 @@ def test_a_child_of_another_resource_keeps_its_scope() -> None:
     assert ResourceId.parse(found.scope).name == "hub"
 
 
+def test_a_resource_whose_condition_is_false_is_left_alone_but_may_be_depended_on() -> None:
+    template = changed(1, condition="[contains(parameters('namespace'), 'other')]")
+    assert [planned.id.name for planned in plan(template, PARAMETERS, GROUP, refuse).resources] == ["hub"]
+
+
 @pytest.mark.parametrize(
     ("template", "said"),
     [
+        (changed(1, condition="yes"), "expected true or false"),
         (None, "'template' is missing"),
         ({**TEMPLATE, "resource": []}, "'resource'"),
         ({**TEMPLATE, "$schema": "x"}, "'$schema'"),

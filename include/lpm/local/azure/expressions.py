@@ -187,6 +187,11 @@ def _format(_: Scope, arguments: list[Any]) -> str:
     return re.sub(r"\{(\d+)\}", lambda match: str(values[int(match[1])]), pattern)
 
 
+def _contains(_: Scope, arguments: list[Any]) -> bool:
+    container, wanted = _exactly(arguments, 2)
+    return wanted in container
+
+
 def _subscription_resource_id(scope: Scope, arguments: list[Any]) -> str:
     type_name, *names = (str(argument) for argument in arguments)
     return f"/subscriptions/{scope.subscription_id}/{provider_path(type_name, names)}"
@@ -218,6 +223,7 @@ _FUNCTIONS: dict[str, Callable[[Scope, list[Any]], Any]] = {
     "variables": _variable,
     "concat": _concat,
     "format": _format,
+    "contains": _contains,
     "resourceid": resource_id,
     "subscriptionresourceid": _subscription_resource_id,
     "guid": _guid,

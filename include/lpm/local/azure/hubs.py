@@ -1,6 +1,7 @@
 """Event Hubs as topics of the local Kafka broker."""
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
@@ -17,8 +18,12 @@ class Hubs:
     """Creates, changes and deletes hubs."""
 
     def __init__(self, kafka: Kafka) -> None:
-        self._client = AdminClient(kafka.client_settings())
+        self._kafka = kafka
         self._bootstrap = kafka.bootstrap
+
+    @cached_property
+    def _client(self) -> AdminClient:
+        return AdminClient({**self._kafka.client_settings(), "log_level": 0})  # it would tell of every lost connection
 
     def partitions(self, hub: str) -> int | None:
         """How many partitions a hub has, or None if it does not exist.

@@ -11,7 +11,7 @@ from lpm.local.azure.resource_types import BODY_PARTS, resource_type
 from lpm.local.azure.store import Group, Json, ResourceId
 
 _TOP = {"$schema", "contentVersion", "metadata", "parameters", "variables", "resources", "outputs"}
-_RESOURCE = {"type", "apiVersion", "name", "scope", "dependsOn", *BODY_PARTS}
+_RESOURCE = {"type", "apiVersion", "name", "scope", "condition", "dependsOn", *BODY_PARTS}
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "string": str,
     "int": int,
@@ -30,6 +30,7 @@ class Planned:
     id: ResourceId
     api_version: str
     body: Json
+    wanted: bool  # its condition; one that is not wanted is left as it is
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,10 @@ def _planned(resource: Any, scope: Scope) -> Planned:
     path = provider_path(kind.name, str(evaluate(resource["name"], scope)).split("/"))
     parent = evaluate(resource["scope"], scope) if "scope" in resource else scope.group["id"]
     body = {key: resource[key] for key in resource if key in BODY_PARTS}
-    return Planned(ResourceId.parse(f"{parent}/{path}"), resource["apiVersion"], body)
+    wanted = evaluate(resource.get("condition", True), scope)
+    if not isinstance(wanted, bool):
+        raise _invalid(f"the condition of '{path}' is {wanted!r}; expected true or false")
+    return Planned(ResourceId.parse(f"{parent}/{path}"), resource["apiVersion"], body, wanted)
 
 
 def _ordered(planned: list[tuple[Planned, Json]], scope: Scope) -> tuple[Planned, ...]:
@@ -138,9 +142,10 @@ def _ordered(planned: list[tuple[Planned, Json]], scope: Scope) -> tuple[Planned
             if dependency not in by_key:
                 raise _invalid(f"The resource '{dependency}' is not defined in the template")
     try:
-        return tuple(by_key[key] for key in TopologicalSorter(graph).static_order())
+        order = tuple(by_key[key] for key in TopologicalSorter(graph).static_order())
     except CycleError as error:
         raise _invalid(f"Circular dependency detected on resource: {error.args[1][0]}") from error
+    return tuple(planned for planned in order if planned.wanted)
 
 
 def _no_reference(*_: Any) -> Any:

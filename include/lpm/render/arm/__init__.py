@@ -5,6 +5,8 @@ proves what Prod deploys. The foundation (hubs, storage, the sender's roles) cha
 Analytics jobs) changes with every company. Networking, monitoring and SQL servers become templates of their own.
 """
 
+from collections.abc import Sequence
+
 from lpm.config import Config, Environment
 from lpm.render.arm.document import Template
 from lpm.render.arm.foundation import foundation
@@ -14,9 +16,9 @@ FOUNDATION = "foundation"
 ROUTER = "router"
 
 
-def templates(config: Config, environment: Environment) -> dict[str, Template]:
-    """The templates of one environment by name, in the order they are deployed."""
-    return {FOUNDATION: foundation(config, environment), ROUTER: router(config, environment)}
+def templates(config: Config, environment: Environment, shards: Sequence[str] | None = None) -> dict[str, Template]:
+    """The templates of one environment by name, in the order they are deployed; ``shards`` is for the router's."""
+    return {FOUNDATION: foundation(config, environment), ROUTER: router(config, environment, shards)}
 
 
 def template_path(environment: str, name: str) -> str:

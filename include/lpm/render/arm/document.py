@@ -21,7 +21,7 @@ class Parameter:
     """A template parameter and the value this environment gives it."""
 
     name: str
-    type: Literal["string", "int", "bool", "object"]
+    type: Literal["string", "int", "bool", "object", "array"]
     value: Any
     description: str
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 from lpm.config import Config, Environment
 from lpm.render import names
@@ -22,8 +23,15 @@ DEFINITION_TAG = "lpm-definition"
 LATE_ARRIVAL_SECONDS = 5  # means nothing without TIMESTAMP BY and with partitioned outputs
 
 
-def router(config: Config, environment: Environment) -> Template:
-    """The template of the streaming jobs. It does not start them."""
+def router(config: Config, environment: Environment, shards: Sequence[str] | None = None) -> Template:
+    """The template of the streaming jobs. It does not start them.
+
+    Args:
+        config: the configuration.
+        environment: where to deploy.
+        shards: the shards whose jobs are deployed; all if None. A job that runs cannot be deployed, not even unchanged;
+            the others can do so while it runs. The rights of all jobs are deployed, so a job left out must exist.
+    """
     return Template(
         description="One Stream Analytics job per shard and the rights of its identity. Deploying does not start it.",
         parameters=(
@@ -37,6 +45,12 @@ def router(config: Config, environment: Environment) -> Template:
                 "int",
                 environment.stream_analytics.streaming_units,
                 "Size of each job; 10 is one V2 streaming unit.",
+            ),
+            Parameter(
+                "shards",
+                "array",
+                list(config.shards if shards is None else shards),
+                "Shards whose jobs are deployed. A job that runs cannot be: leave out what runs and has not changed.",
             ),
             Parameter(
                 "jobs",
@@ -94,6 +108,7 @@ def _databases(config: Config, environment: Environment, shard: str) -> Json:
 
 def _job(config: Config, environment: Environment, shard: str) -> Json:
     return {
+        "condition": expression(f"contains({parameter('shards')}, {quoted(shard)})"),
         "type": JOBS,
         "apiVersion": JOBS_VERSION,
         "name": expression(_job_name(shard)),
