@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from lpm.clients.event_hubs_secrets import CONNECTION_STRING
 from lpm.config import Config, Environment
 from lpm.local import paths, processes
 from lpm.local.cloud.environment import clean_environment
@@ -115,7 +116,10 @@ def _connections(local: Environment, endpoints: Endpoints) -> dict[str, str]:
         local.azure.connection: {
             "conn_type": "azure",
             "host": endpoints.azure.url,
-            "extra": {"use_azure_identity_object": True},
+            "extra": {
+                "use_azure_identity_object": True,
+                CONNECTION_STRING: endpoints.kafka_connection_string,  # bootstrap puts it into Databricks' secrets
+            },
         },
         local.sql.connection: {
             "conn_type": "generic",
