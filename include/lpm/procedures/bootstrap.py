@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from lpm.clients.azure_resource_manager import AzureError, ResourceManager
-from lpm.clients.databricks import DatabricksClient, DatabricksError
+from lpm.clients.databricks import DatabricksClient, DatabricksError, StatementFailed
 from lpm.clients.stream_analytics import StreamingJobs
 from lpm.config import Config, Environment
 from lpm.procedures.deploy_router import DEPLOYMENT as ROUTER_DEPLOYMENT
@@ -12,6 +12,7 @@ from lpm.procedures.outcome import Outcome
 from lpm.render import names
 from lpm.render.arm import FOUNDATION, ROUTER, templates
 from lpm.render.arm.foundation import tags
+from lpm.render.stream_job import tables_sql
 
 FOUNDATION_DEPLOYMENT = "lpm-foundation"
 
@@ -64,6 +65,25 @@ def create_router(
     return _told("streaming jobs", len(changes), tuple(map(str, changes)), dry_run)
 
 
+def create_tables(
+    config: Config, environment: Environment, databricks: DatabricksClient, *, dry_run: bool = False
+) -> Outcome:
+    """The pipeline's schema, its tables and the volume for wheels, settings and checkpoints.
+
+    Raises:
+        StatementFailed: the connection's principal may not create one of them.
+    """
+    known = _known_tables(environment, databricks)
+    wanted = [names.dead_letter_table(environment), names.progress_table(environment)]
+    missing = tuple(f"table {table}" for table in wanted if table.rpartition(".")[2] not in known)
+    if not dry_run:
+        for statement in tables_sql(config, environment):
+            databricks.sql(statement)
+        # Asking whether a volume is there takes a right of its own; making it again is free.
+        databricks.sql(f"CREATE VOLUME IF NOT EXISTS {names.volume_table_name(environment.databricks.volume)}")
+    return _told(f"tables of {environment.pipeline_schema}", len(missing), missing, dry_run)
+
+
 def store_secrets(
     environment: Environment,
     databricks: DatabricksClient,
@@ -90,6 +110,15 @@ def store_secrets(
         for key in wanted:
             databricks.put_secret(scope, key, secrets[key])
     return _told(f"secrets in scope {scope}", len(wanted), tuple(wanted), dry_run)
+
+
+def _known_tables(environment: Environment, databricks: DatabricksClient) -> set[str | None]:
+    try:
+        return {row["tableName"] for row in databricks.sql(f"SHOW TABLES IN {environment.pipeline_schema}")}
+    except StatementFailed as error:
+        if "NOT_FOUND" in str(error):  # the schema is not there yet
+            return set()
+        raise
 
 
 def _secret_keys(databricks: DatabricksClient, scope: str) -> list[str]:
