@@ -36,7 +36,7 @@ def deploy_router(
     details += [f"stopped {name}" for name in stopped]
     try:
         if changes:
-            manager.deploy(document, parameters, DEPLOYMENT)
+            deploy_changed(config, environment, manager, changes)
     except AzureError:
         for name in stopped:
             jobs.start(name, first_from=oldest_retained(environment))
@@ -45,6 +45,20 @@ def deploy_router(
     if not changes and not started:
         return Outcome(False, "no change: every job is as configured and runs")
     return Outcome(True, f"{len(changes)} changes deployed, {len(started)} jobs started", (*details, *started))
+
+
+def deploy_changed(
+    config: Config, environment: Environment, manager: ResourceManager, changes: Iterable[Change]
+) -> None:
+    """Deploy the router template without the jobs that do not change: Azure refuses to deploy a job that runs.
+
+    Raises:
+        AzureError: something could not be deployed.
+    """
+    changed = changed_jobs(config, environment, changes)
+    shards = [shard for shard in config.shards if streaming_job_name(environment, shard) in changed]
+    template = templates(config, environment, shards)[ROUTER]
+    manager.deploy(template.document(), template.parameters_document(), DEPLOYMENT)
 
 
 def start_jobs(environment: Environment, jobs: StreamingJobs, names: Iterable[str]) -> tuple[str, ...]:
