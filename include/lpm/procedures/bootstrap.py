@@ -7,7 +7,7 @@ from lpm.clients.databricks import DatabricksClient, DatabricksError, StatementF
 from lpm.clients.stream_analytics import StreamingJobs
 from lpm.config import Config, Environment
 from lpm.procedures.deploy_router import DEPLOYMENT as ROUTER_DEPLOYMENT
-from lpm.procedures.deploy_router import changed_jobs, is_started
+from lpm.procedures.deploy_router import changed_jobs, deploy_changed, is_started
 from lpm.procedures.outcome import Outcome
 from lpm.render import names
 from lpm.render.arm import FOUNDATION, ROUTER, templates
@@ -61,7 +61,7 @@ def create_router(
             tuple(f"{name} differs" for name in running),
         )
     if changes and not dry_run:
-        manager.deploy(document, parameters, ROUTER_DEPLOYMENT)
+        deploy_changed(config, environment, manager, changes)
     return _told("streaming jobs", len(changes), tuple(map(str, changes)), dry_run)
 
 
