@@ -1,7 +1,7 @@
 """How SQL Server spells types, names and values, and how it proves that a text is a value of a type.
 
-``TRY_CONVERT`` alone takes too much ('' as 0, '-' as 0, other date styles, 24:00:00), so each type has a LIKE guard under
-a binary collation, where ranges are plain code points. The guards of ``postgresql.py`` answer alike.
+``TRY_CONVERT`` alone takes too much ('' as 0, '-' as 0, other date styles, 24:00:00), so each type has a LIKE guard
+under a binary collation, where ranges are plain code points. The guards of ``postgresql.py`` answer alike.
 """
 
 import re
@@ -38,7 +38,7 @@ def literal(text: str) -> str:
     return " + ".join(parts) or "N''"
 
 
-def type_name(column_type: ColumnType) -> str:
+def type_name(column_type: ColumnType) -> str:  # noqa: PLR0911  # one return for each type
     """The column's type, spelled as the check in ``1_tables.sql`` spells it."""
     match column_type.kind:
         case "string":
@@ -68,14 +68,14 @@ def unsigned(x: str) -> str:
 
 
 def digest(x: str) -> str:
-    """The bytes that a hexadecimal text of 64 letters stands for, NULL when it is none (binary(32) would pad or cut)."""
+    """The bytes that 64 hexadecimal letters stand for, NULL when it is not that (binary(32) would pad or cut)."""
     return (
         f"CASE WHEN DATALENGTH({x}) = 128 AND {x} {BINARY} NOT LIKE N'%[^0-9a-fA-F]%' "
         f"THEN TRY_CONVERT(binary(32), {x}, 2) END"
     )
 
 
-def guarded(column_type: ColumnType, x: str, u: str) -> str:
+def guarded(column_type: ColumnType, x: str, u: str) -> str:  # noqa: PLR0911  # one return for each type
     """``x`` as the column's type, NULL when it is not the text of one. ``u`` is ``x`` without its minus sign."""
     match column_type.kind:
         case "string":
@@ -87,16 +87,14 @@ def guarded(column_type: ColumnType, x: str, u: str) -> str:
             assert column_type.precision is not None
             assert column_type.scale is not None
             digits = max(column_type.precision - column_type.scale, 1)
-            condition = (
-                f"DATALENGTH({x}) <= 200 AND {_plain_number(u)} AND CHARINDEX(N'.', {u} + N'.') <= {digits + 1}"
-            )
+            condition = f"DATALENGTH({x}) <= 200 AND {_plain_number(u)} AND CHARINDEX(N'.', {u} + N'.') <= {digits + 1}"
             return f"CASE WHEN {condition} THEN TRY_CONVERT({type_name(column_type)}, {x}) END"
         case "double":
             exponent_at = f"PATINDEX(N'%[eE]%', {u} + N'e' {BINARY})"
             exponent = f"SUBSTRING({u}, {exponent_at} + 1, 100)"
             condition = (
-                f"DATALENGTH({x}) <= 200 AND {_plain_number(f'LEFT({u}, {exponent_at} - 1)')} AND ({_not_like(u, '%[eE]%')} "
-                f"OR (({_like(exponent, '[0-9]%')} OR {_like(exponent, '[-+][0-9]%')}) "
+                f"DATALENGTH({x}) <= 200 AND {_plain_number(f'LEFT({u}, {exponent_at} - 1)')} "
+                f"AND ({_not_like(u, '%[eE]%')} OR (({_like(exponent, '[0-9]%')} OR {_like(exponent, '[-+][0-9]%')}) "
                 f"AND {_not_like(f'SUBSTRING({exponent}, 2, 100)', '%[^0-9]%')}))"
             )
             return f"CASE WHEN {condition} THEN TRY_CONVERT(float, {x}) END"

@@ -1,0 +1,369 @@
+"""A company's target database: make or update its schema, ask how it is, read it, and feed its inbox.
+
+The same code for Azure SQL (``mssql``) and for its local PostgreSQL twin. Everything that changes rows goes through the
+inbox and its trigger, or through a procedure that takes the same lock.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import (
+    URL,
+    ColumnClause,
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    column,
+    create_engine,
+    func,
+    make_url,
+    select,
+    table,
+    text,
+)
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.sql.expression import TableClause
+
+from lpm.clients import target_catalog
+from lpm.config import Company, Config, Environment, TableContract
+from lpm.contract.values import Value, normalised
+from lpm.render import names
+from lpm.render.targets import DIALECTS, INBOX_FIELDS, Dialect, script
+
+AZURE_SQL_PORT = 1433
+ODBC_DRIVER = "ODBC Driver 18 for SQL Server"
+CONNECT_SECONDS = 15
+ROWS_AT_ONCE = 1_000
+
+Percentiles = tuple[float, float, float]  # p50, p95, p99 in seconds
+
+
+class TargetDatabaseError(RuntimeError):
+    """A target database could not be reached or refused something. Names the company, the place and the next step."""
+
+
+@dataclass(frozen=True)
+class QuarantinedEvent:
+    """An event that the target refused. Times are UTC, naive."""
+
+    reason: str
+    event_id: str | None
+    deliveries: int  # how often it has come
+    first_seen: datetime
+    last_seen: datetime
+
+
+class TargetDatabase:
+    """One company's database.
+
+    Args:
+        config: The configuration; its table contract says what the target looks like.
+        company: Whose database it is.
+        url: SQLAlchemy URL with login and password.
+        dialect: ``mssql`` for Azure SQL, ``postgresql`` for the local twin.
+    """
+
+    def __init__(self, config: Config, company: Company, url: str | URL, dialect: Dialect) -> None:
+        self.config = config
+        self.company = company
+        self.dialect: Dialect = dialect
+        self._url = make_url(url)
+        self._place = f"company {company.id!r}, server {self._url.host}, database {self._url.database}"
+        self._engine = self._create_engine()
+        schema, name = names.target_table(config).split(".")
+        self._target = table(
+            name,
+            *(column(each.name) for each in config.table.columns),
+            *(column(each) for each in ("lpm_key_hash", "lpm_version", "lpm_committed_at", "lpm_applied_at")),
+            schema=schema,
+        )
+
+    @classmethod
+    def connect(cls, config: Config, environment: Environment, company: Company) -> Self:
+        """The company's database in an environment, with the login of the environment's Airflow connection.
+
+        In Azure the server is the configuration's, with the connection's extras as ODBC attributes (``driver``,
+        ``Authentication`` and so on); the local server is the connection's host and port.
+
+        Raises:
+            TargetDatabaseError: the driver is missing.
+            airflow.exceptions.AirflowNotFoundException: no such connection.
+        """
+        from airflow.sdk import BaseHook  # noqa: PLC0415  nothing below dags/ imports Airflow at its top
+
+        database = environment.databases[company.id]
+        connection = BaseHook.get_connection(environment.sql.connection)
+        if environment.sql.dialect == "postgresql":
+            url = URL.create(
+                "postgresql+psycopg",
+                connection.login,
+                connection.password,
+                connection.host,
+                connection.port,
+                database.database,
+            )
+        else:
+            url = URL.create(
+                "mssql+pyodbc",
+                connection.login,
+                connection.password,
+                f"{database.server}.database.windows.net",
+                connection.port or AZURE_SQL_PORT,
+                database.database,
+                {"driver": ODBC_DRIVER, "Encrypt": "yes"}
+                | {name: str(value) for name, value in connection.extra_dejson.items()},
+            )
+        return cls(config, company, url, environment.sql.dialect)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every connection."""
+        self._engine.dispose()
+
+    # The schema
+
+    def apply_schema(self) -> list[str]:
+        """Make the schema what the contract says, in one transaction. Returns what changed, empty when nothing did.
+
+        Columns are added and lengthened; no row is lost. Columns that the contract no longer has stay, with the
+        values they had.
+
+        Raises:
+            TargetDatabaseError: a column has another type than the contract says (nothing is changed then), or the
+                database cannot be reached.
+        """
+        with self._transaction() as connection:
+            if self.dialect == "mssql":
+                connection.exec_driver_sql("SET NOCOUNT ON")  # else an error behind a row count would go unseen
+            before = target_catalog.read(connection, self.dialect)
+            for statement in script(self.config, self.dialect, self.company):
+                connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+            return target_catalog.changes(before, target_catalog.read(connection, self.dialect))
+
+    def admit_router(self, identity: str) -> list[str]:
+        """Let a streaming job's managed identity insert into the inbox. Returns what changed.
+
+        Only Azure SQL: locally the router has the owner's login.
+        """
+        if self.dialect != "mssql":
+            return []
+        user = DIALECTS[self.dialect].name(identity)
+        quoted = DIALECTS[self.dialect].literal(identity)
+        changes = []
+        with self._transaction() as connection:
+            if not connection.scalar(text("SELECT DATABASE_PRINCIPAL_ID(:name)"), {"name": identity}):
+                connection.exec_driver_sql(f"CREATE USER {user} FROM EXTERNAL PROVIDER")
+                changes.append(f"created user {identity}")
+            if not connection.scalar(text(f"SELECT IS_ROLEMEMBER(N'lpm_router', {quoted})")):
+                connection.exec_driver_sql(f"ALTER ROLE lpm_router ADD MEMBER {user}")
+                changes.append(f"added {identity} to lpm_router")
+        return changes
+
+    # How it is
+
+    def watermark(self) -> int:
+        """Version through which the database has everything: the lowest of its partitions; -1 before the first."""
+        return min(self.watermarks().values(), default=-1)
+
+    def watermarks(self) -> Mapping[int, int]:
+        """Version through which each of the company's partitions has arrived."""
+        with self._transaction() as connection:
+            query: Select[Any] = select(column("partition_id"), column("version")).select_from(_state("watermark"))
+            rows = connection.execute(query)
+            return {int(partition): int(version) for partition, version in rows}
+
+    def row_count(self) -> int:
+        """Rows of the target."""
+        return self._count(select(func.count()).select_from(self._target))
+
+    def tombstone_count(self) -> int:
+        """Keys whose deletion is remembered."""
+        return self._count(select(func.count()).select_from(_state("tombstone")))
+
+    def inbox_count(self) -> int:
+        """Rows that stayed in the inbox: 0 unless something bypassed its trigger."""
+        return self._count(select(func.count()).select_from(_table(names.inbox_table(self.config))))
+
+    def foreign_rows(self) -> int:
+        """Rows whose company column is not exactly this company, letter for letter."""
+        found = self._target.c[self.config.table.company_column]
+        condition: ColumnElement[bool]
+        if self.dialect == "mssql":  # its = ignores trailing blanks, and case under most collations
+            same = (found + "|").collate("Latin1_General_BIN2") == self.company.id + "|"
+            condition = ~same | found.is_(None)
+        else:
+            condition = found.is_distinct_from(self.company.id)
+        return self._count(select(func.count()).select_from(self._target).where(condition))
+
+    def last_applied(self) -> datetime | None:
+        """Moment (UTC, naive) at which the newest row became visible. Reads the whole table."""
+        with self._transaction() as connection:
+            moment: datetime | None = connection.scalar(select(func.max(self._target.c.lpm_applied_at)))
+            return moment
+
+    def latency_percentiles(self, seconds: float) -> Percentiles | None:
+        """Commit to visible of the rows applied in the last ``seconds``; None without any. Reads the whole table."""
+        target = names.target_table(self.config)
+        if self.dialect == "postgresql":
+            query = f"""
+                SELECT {", ".join(f"percentile_cont({part}) WITHIN GROUP (ORDER BY x)" for part in (0.5, 0.95, 0.99))}
+                FROM (SELECT extract(epoch FROM lpm_applied_at - lpm_committed_at)::float8 AS x FROM {target}
+                      WHERE lpm_applied_at > (clock_timestamp() AT TIME ZONE 'UTC') - make_interval(secs => :seconds)
+                        AND lpm_committed_at IS NOT NULL) AS recent"""
+        else:
+            over = "WITHIN GROUP (ORDER BY x) OVER ()"
+            query = f"""
+                SELECT TOP (1) {", ".join(f"PERCENTILE_CONT({part}) {over}" for part in (0.5, 0.95, 0.99))}
+                FROM (SELECT DATEDIFF_BIG(microsecond, lpm_committed_at, lpm_applied_at) / 1e6 AS x FROM {target}
+                      WHERE lpm_applied_at > DATEADD(millisecond, -1000 * :seconds, SYSUTCDATETIME())
+                        AND lpm_committed_at IS NOT NULL) AS recent"""
+        with self._transaction() as connection:
+            row = connection.execute(text(query), {"seconds": seconds}).first()
+            return None if row is None or row[0] is None else (float(row[0]), float(row[1]), float(row[2]))
+
+    def quarantine_counts(self) -> Mapping[str, int]:
+        """Refused events by reason."""
+        reason: ColumnClause[str] = column("reason")
+        with self._transaction() as connection:
+            query = select(reason, func.count()).select_from(_state("quarantine")).group_by(reason).order_by(reason)
+            return {name: int(count) for name, count in connection.execute(query)}
+
+    def quarantined(self, limit: int = 100) -> list[QuarantinedEvent]:
+        """The refused events that came last."""
+        columns: list[ColumnClause[Any]] = [
+            column(name) for name in ("reason", "event_id", "deliveries", "first_seen", "last_seen")
+        ]
+        query = select(*columns).select_from(_state("quarantine")).order_by(column("last_seen").desc()).limit(limit)
+        with self._transaction() as connection:
+            return [QuarantinedEvent(*row) for row in connection.execute(query)]
+
+    # Rows in and out
+
+    def rows(self, contract: TableContract | None = None) -> Iterator[tuple[str, Mapping[str, Value]]]:
+        """Every row of the target as (key hash in hexadecimal, typed values by column), read in pieces."""
+        wanted = [each.name for each in (contract or self.config.table).columns]
+        query = select(self._target.c.lpm_key_hash, *(self._target.c[name] for name in wanted))
+        with self._transaction() as connection:
+            for key_hash, *values in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query):
+                yield bytes(key_hash).hex(), dict(zip(wanted, map(normalised, values), strict=True))
+
+    def insert_inbox(self, events: Iterable[Mapping[str, Any]]) -> int:
+        """Insert events as the router does, in one statement and so in one call of the trigger. For repair and tests.
+
+        Args:
+            events: Values by field of the envelope (absent = NULL), and ``partition_id``.
+
+        Returns:
+            How many events went in.
+        """
+        batch = [{name: event.get(name) for name in INBOX_FIELDS} for event in events]
+        if not batch:
+            return 0
+        spelling = DIALECTS[self.dialect]
+        fields = [(name, spelling.INBOX_TYPES.get(name, spelling.TEXT_TYPE)) for name in INBOX_FIELDS]
+        inbox = _quoted(spelling, names.inbox_table(self.config))
+        listed = ", ".join(spelling.name(name) for name in INBOX_FIELDS)
+        if self.dialect == "postgresql":
+            typed = ", ".join(f"{spelling.name(name)} {kind}" for name, kind in fields)
+            source = f"json_to_recordset(CAST(:events AS json)) AS r ({typed})"
+        else:
+            typed = ", ".join(f"{spelling.name(name)} {kind} '$.{name}'" for name, kind in fields)
+            source = f"OPENJSON(:events) WITH ({typed})"
+        statement = text(f"INSERT INTO {inbox} ({listed}) SELECT {listed} FROM {source}")
+        with self._transaction() as connection:
+            connection.execute(statement, {"events": json.dumps(batch, ensure_ascii=False)})
+        return len(batch)
+
+    def drain_inbox(self) -> int:
+        """Apply rows that stayed in the inbox table. Returns how many."""
+        return self._call("SELECT lpm.drain_inbox()", "EXEC lpm.drain_inbox")
+
+    def purge_tombstones(self, days: int) -> int:
+        """Forget deletions older than ``days`` (at least 1). Returns how many.
+
+        Only safe beyond the age of the oldest event that can still arrive: ``retention.tombstone_days``.
+        """
+        return self._call(
+            "SELECT lpm.purge_tombstones(:days)", "EXEC lpm.purge_tombstones @days = :days", {"days": days}
+        )
+
+    def query(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Rows of any query. Parameters appear as ``:name``."""
+        with self._transaction() as connection:
+            return [tuple(row) for row in connection.execute(text(statement), dict(parameters or {}))]
+
+    # Inside
+
+    def _create_engine(self) -> Engine:
+        try:
+            return create_engine(
+                self._url,
+                pool_pre_ping=True,  # a database that was restarted is not an error
+                connect_args={"connect_timeout" if self.dialect == "postgresql" else "timeout": CONNECT_SECONDS},
+            )
+        except ImportError as error:
+            raise TargetDatabaseError(
+                f"{self._place}: the database driver cannot be loaded ({error}); Azure SQL needs the system library "
+                "unixODBC (Debian: libodbc2) and Microsoft's ODBC Driver 18 for SQL Server on every Airflow worker"
+            ) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise TargetDatabaseError(f"{self._place}: {_first_line(error)}; {_next_step(error)}") from error
+
+    def _count(self, query: Any) -> int:
+        with self._transaction() as connection:
+            return int(connection.scalar(query))
+
+    def _call(self, postgresql: str, mssql: str, parameters: Mapping[str, Any] | None = None) -> int:
+        statement = text(postgresql if self.dialect == "postgresql" else mssql)
+        with self._transaction() as connection:
+            return int(connection.execute(statement, dict(parameters or {})).scalar_one())
+
+
+def _table(dotted: str) -> TableClause:
+    schema, name = dotted.split(".")
+    return table(name, schema=schema)
+
+
+def _state(name: str) -> TableClause:
+    return table(name, schema=names.STATE_SCHEMA)
+
+
+def _quoted(spelling: Any, dotted: str) -> str:
+    return ".".join(spelling.name(part) for part in dotted.split("."))
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    cause = getattr(error, "orig", None) or error
+    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+
+
+def _next_step(error: SQLAlchemyError) -> str:
+    message = _first_line(error)
+    if "the contract says" in message:
+        return "nothing was changed"
+    if isinstance(error, OperationalError | InterfaceError):
+        return (
+            "check that the server runs, that its firewall admits this machine and that the login is right, then retry"
+        )
+    if isinstance(error, ProgrammingError) and "lpm" in message:
+        return "run bootstrap for this environment: the schema of this database may be missing or old"
+    return "see the message above; the transaction was rolled back"
