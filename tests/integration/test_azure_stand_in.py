@@ -381,6 +381,21 @@ def test_a_job_runs_dies_stops_and_resumes_without_losing_an_event(
     assert made.jobs.get(name).state == "Stopped"  # type: ignore[union-attr]
 
 
+def test_a_database_that_is_missing_degrades_the_job_and_loses_nothing(
+    azure: StandIn, kafka: Broker, postgres: Server
+) -> None:
+    made = deployment(azure, "nodatabase")
+    made.deploy(arm.FOUNDATION, arm.ROUTER)
+    company = made.config.companies_of(made.config.shards[0])[0].id
+    made.jobs.start(made.job(), OLDEST)
+    send(made, kafka, made.hub(), (company, "01"))
+    eventually(lambda: made.jobs.get(made.job()).state == "Degraded", "a degraded job")  # type: ignore[union-attr]
+    make_inboxes(postgres, made)
+    eventually(lambda: received(postgres, made, company) == ["01"], "the event")
+    eventually(lambda: made.jobs.get(made.job()).state == "Running", "a running job")  # type: ignore[union-attr]
+    made.jobs.stop(made.job())
+
+
 def _state(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
@@ -425,6 +440,13 @@ def test_a_busy_azure_is_asked_again(azure: StandIn, kind: str) -> None:
     assert made.what_if(arm.FOUNDATION) == []
 
 
+def test_an_answer_that_does_not_come_is_asked_for_again(azure: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lpm.clients.azure_resource_manager.REQUEST_TIMEOUT_SECONDS", 0.5)
+    made = deployment(azure, "stalls")
+    azure.fault(operation="group.get", kind="stall", seconds=1)
+    assert made.manager.ensure_resource_group("local", {}) is True
+
+
 def test_an_azure_that_stays_busy_is_an_error_in_the_end(azure: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lpm.clients.azure_resource_manager.TRIES", 2)
     made = deployment(azure, "staysbusy")
@@ -467,6 +489,8 @@ def test_the_airflow_connection_signs_in_through_the_providers_hook(
     token, ends = login.token()
     assert token
     assert ends > time.time()
+    monkeypatch.setenv("AIRFLOW_CONN_EDG_AZURE_PROD", json.dumps({**connection, "host": None}))
+    assert AirflowLogin("edg_azure_prod").endpoint() == "https://management.azure.com"
     config = own_config("hook")
     with ResourceManager(config.environments["local"].azure) as manager:
         assert manager.ensure_resource_group("local", {}) is True

@@ -288,7 +288,7 @@ def compile_query(body: JsonBody) -> Json:
     inputs = [source.get("name", "") for source in body.get("inputs", [])]
     found = query_faults(str(body.get("query", "")), inputs)
     errors = [{"message": message, "startLine": 0, "startColumn": 0, "isGlobal": True} for message in found]
-    return {"errors": errors, "warnings": [], "inputs": inputs}
+    return {"errors": errors, "warnings": [], "inputs": inputs, "functions": []}
 
 
 @management.put(JOB, name="job.put")
