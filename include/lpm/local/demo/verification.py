@@ -1,0 +1,74 @@
+"""Source against targets, row by row and value by value.
+
+This reads both sides whole, so it is for the demo's amount of data. Production reconciles inside the two engines.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from lpm.clients.target_database import TargetDatabase
+from lpm.config import Company, TableContract
+from lpm.contract.envelope import literal, row_expressions
+from lpm.contract.values import Value, normalised, typed_row
+from lpm.local.demo.source import Source
+
+Rows = Mapping[str, Mapping[str, Value]]  # by key hash
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is not as it should be. ``column`` is empty when the whole row is missing or too much."""
+
+    key_hash: str
+    column: str
+    expected: Value
+    found: Value
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the comparison of one company found."""
+
+    company: str
+    rows: int
+    differences: tuple[Difference, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether source and target hold the same rows with the same values."""
+        return not self.differences
+
+
+def verify(source: Source, company: Company, database: TargetDatabase, version: int) -> Verdict:
+    """Compare one company's rows of the source at ``version`` with its database."""
+    expected = dict(_source_rows(source, company, version))
+    names = [column.name for column in source.table.columns]
+    found = {key_hash: {name: normalised(row[name]) for name in names} for key_hash, row in database.rows(source.table)}
+    return Verdict(company.id, len(expected), tuple(_differences(source.table, expected, found)))
+
+
+def _source_rows(source: Source, company: Company, version: int) -> Iterator[tuple[str, Mapping[str, Value]]]:
+    row = row_expressions(source.table)
+    statement = f"""
+        SELECT {row.key_hash}, payload
+        FROM (SELECT {row.key} AS key, {row.payload} AS payload, {row.company} AS company
+              FROM {source.table_name} VERSION AS OF {version})
+        WHERE company = {literal(company.id)} AND key IS NOT NULL"""
+    for key_hash, payload in source.sql(statement):
+        assert key_hash is not None
+        assert payload is not None
+        yield key_hash, typed_row(source.table, json.loads(payload))
+
+
+def _differences(table: TableContract, expected: Rows, found: Rows) -> Iterator[Difference]:
+    for key_hash in sorted(expected.keys() | found.keys()):
+        if key_hash not in found:
+            yield Difference(key_hash, "", "a row", None)
+        elif key_hash not in expected:
+            yield Difference(key_hash, "", None, "a row")
+        else:
+            for column in table.columns:
+                wanted, actual = expected[key_hash][column.name], found[key_hash][column.name]
+                if wanted != actual or type(wanted) is not type(actual):
+                    yield Difference(key_hash, column.name, wanted, actual)
