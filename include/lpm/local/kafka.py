@@ -177,6 +177,8 @@ class Broker:
                 "share.coordinator.state.topic.replication.factor": "1",
                 "share.coordinator.state.topic.min.isr": "1",
                 "group.initial.rebalance.delay.ms": "0",
+                "broker.session.timeout.ms": "5000",  # so long a killed broker waits before it may come back
+                "broker.heartbeat.interval.ms": "1000",
                 "log.cleaner.dedupe.buffer.size": "8388608",  # the default is a quarter of the heap
                 "num.network.threads": "2",
                 "num.io.threads": "4",

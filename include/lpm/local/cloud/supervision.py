@@ -26,15 +26,15 @@ _PR_SET_CHILD_SUBREAPER = 36
 _LIBC = ctypes.CDLL(None)
 STOP_SECONDS = 25
 
+# Paths are relative to the cloud folder, where supervisord is started: it expands % in them, some twice, some once.
 _CONFIGURATION = """\
 [supervisord]
 nodaemon = true
-logfile = {folder}/logs/supervisord.log
+logfile = logs/supervisord.log
 logfile_maxbytes = 1MB
 logfile_backups = 1
-pidfile = {folder}/supervisord.pid
-childlogdir = {folder}/logs
-directory = {folder}
+pidfile = supervisord.pid
+childlogdir = logs
 silent = true
 
 [inet_http_server]
@@ -48,7 +48,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
 _PROGRAM = """
 [program:{name}]
-command = "{python}" -m lpm.local.cloud.launch "{folder}/parts/{name}.json"
+command = "{python}" -m lpm.local.cloud.launch parts/{name}.json
 autostart = false
 autorestart = true
 startsecs = 1
@@ -57,7 +57,7 @@ stopsignal = {stop_signal}
 stopwaitsecs = {stop_seconds}
 killasgroup = true
 redirect_stderr = true
-stdout_logfile = {folder}/logs/{name}.log
+stdout_logfile = logs/{name}.log
 stdout_logfile_maxbytes = 10MB
 stdout_logfile_backups = 1
 """
@@ -114,7 +114,7 @@ class Supervisor:
         output = self.folder / "logs" / "supervisord.out"
         with output.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
+                [sys.executable, "-m", "supervisor.supervisord", "-c", configuration.name],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -177,15 +177,11 @@ class Supervisor:
         return remains.find(self._state.identity, pid, started)
 
     def _configuration(self, parts: Mapping[str, str]) -> str:
-        folder = _escaped(str(self.folder))
-        text = _CONFIGURATION.format(
-            folder=folder, address=self._address, password=_escaped(self._state.supervisor_password)
-        )
+        text = _CONFIGURATION.format(address=self._address, password=self._state.supervisor_password)
         return text + "".join(
             _PROGRAM.format(
                 name=name,
-                python=_escaped(sys.executable),
-                folder=folder,
+                python=sys.executable.replace("%", "%%"),
                 stop_signal=stop_signal,
                 stop_seconds=STOP_SECONDS,
             )
@@ -201,10 +197,6 @@ class Supervisor:
 def _environment(state: CloudState) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return {**kept, "PYTHONPATH": str(paths.checkout() / "include"), remains.MARK: state.identity}
-
-
-def _escaped(text: str) -> str:
-    return text.replace("%", "%%")  # supervisord expands %(name)s
 
 
 def _adopt_orphans() -> None:
