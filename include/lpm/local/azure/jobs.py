@@ -41,6 +41,7 @@ class Jobs:
             for resource in self._platform.store.of_type(STREAMING_JOBS):
                 job = self._job(resource)
                 if job.state in STARTED:
+                    job.state = "Restarting"
                     self._run(resource, job)
                 elif job.state == "Stopping":
                     job.state = "Stopped"
@@ -60,15 +61,12 @@ class Jobs:
         if job.last_output_event_time:
             properties["lastOutputEventTime"] = job.last_output_event_time
         wanted = {part.strip().lower() for part in expand.split(",")}
-        for part in ("inputs", "outputs", "functions"):
-            if part in properties:
-                properties[part] = [self.child(resource, part, child["name"]) for child in properties[part]]
-        if "transformation" in properties:
-            name = properties["transformation"]["name"]
-            properties["transformation"] = self.child(resource, "transformations", name)
         for part in ("inputs", "outputs", "functions", "transformation"):
-            if part not in wanted:
-                properties.pop(part, None)
+            properties.pop(part, None)
+        for part in wanted & {"inputs", "outputs", "functions"}:
+            properties[part] = self.children(resource, part)
+        if "transformation" in wanted:
+            properties["transformation"] = next(iter(self.children(resource, "transformations")), None)
         return {**document, "properties": properties}
 
     def child(self, resource: Resource, kind: str, name: str) -> Json:
@@ -126,7 +124,7 @@ class Jobs:
             if mode == "LastOutputEventTime" and not job.last_output_event_time:
                 message = "The job cannot start from its last output event time: it has not produced any output yet."
                 raise bad_request("BadRequest", f"{message} Use JobStartTime or CustomTime.", resource.id)
-            job.state, job.failure = "Starting", None
+            job.state = "Starting"
             job.start_mode, job.start_time = mode, body.get("outputStartTime") or now()
             job.run = f"{now()} {uuid.uuid4()}"
             self._platform.store.save()
@@ -162,11 +160,11 @@ class Jobs:
             check_may_start(self._platform.store, resource)
             self._run(resource, job)
             self._wait_until_up(resource, job)
-        except AzureError as error:
+        except AzureError:
             self._workers.stop(resource.id.lower())
             with self._platform.store.lock:
                 if job.state == "Starting":
-                    job.state, job.failure = "Failed", error.message
+                    job.state = "Failed"
                 self._platform.store.save()
             raise
 
@@ -187,7 +185,7 @@ class Jobs:
         settings = self._platform.settings
         orders = worker_files.job_file(settings, resource)
         worker_files.router_job(settings, resource, job).write(orders)
-        arguments = (settings.python or sys.executable, "-m", "lpm.local.router.worker", orders)
+        arguments = (sys.executable, "-m", "lpm.local.router.worker", orders)
         self._workers.want(resource.id.lower(), Command(arguments, worker_files.log_file(settings, resource)))
 
     def _take_progress(self, resource: Resource, job: Job) -> Progress | None:

@@ -53,7 +53,6 @@ class Settings:
     kafka: Kafka
     postgres: Postgres
     identity_header: str = field(repr=False)
-    python: str = ""  # interpreter of the workers; empty = this one
     restart_seconds: tuple[float, ...] = (0.5, 1, 2, 5, 10, 30)  # back-off of a worker that keeps dying
 
     @property

@@ -25,7 +25,7 @@ def query_faults(query: str, inputs: list[str], outputs: list[str] | None = None
         compiled = compile_query(query, inputs[0])
     except NotSimulated as error:
         return [str(error)]
-    unknown = [output.name for output in compiled.outputs if outputs is not None and output.name not in outputs]
+    unknown = [name for name in compiled.outputs if outputs is not None and name not in outputs]
     return [f"the output '{name}' used in the query was not found" for name in unknown]
 
 

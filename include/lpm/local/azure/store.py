@@ -113,7 +113,6 @@ class Job(Record):
     start_time: str | None = None
     run: str = ""  # a new text for each start; the worker resumes within a run
     last_output_event_time: str | None = None
-    failure: str | None = None  # why the last start failed
 
 
 class Deployment(Record):
