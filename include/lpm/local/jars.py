@@ -69,6 +69,17 @@ class JarError(RuntimeError):
     """A jar could not be fetched, or is not the one that the lock file names."""
 
 
+# For jars that are named one by one: nothing but the jar itself is asked for. Their SHA-256 is checked afterwards.
+_JARS_ALONE = """\
+<ivysettings>
+  <settings defaultResolver="central"/>
+  <resolvers>
+    <ibiblio name="central" m2compatible="true" usepoms="false" useMavenMetadata="false" checksums=""/>
+  </resolvers>
+</ivysettings>
+"""
+
+
 def lock_file() -> Path:
     """The lock file: one jar a line, ``<sha256>  <set>  <organisation>:<artifact>:<version>``."""
     return paths.checkout() / "include" / "config" / "jars.lock"
@@ -167,14 +178,18 @@ def _fetched(name: str, jars: Sequence[Jar], transitive: bool, report: Report) -
 
 
 def _run_ivy(name: str, jars: Sequence[Jar], transitive: bool, work: Path, report: Report) -> None:
-    (work / "ivy.xml").write_text(_ivy_file(name, jars, transitive))
+    (work / "ivy.xml").write_text(_ivy_file(name, jars))
     options = work / "java-options"  # a file, so that a proxy's password shows in no process list
     options.touch(mode=0o600)
     options.write_text("\n".join(map(_quoted, [f"-Divy.home={work / 'ivy'}", *java.network_options()])))
     # Relative names only: Ivy's patterns give brackets and blanks in a path a meaning.
     retrieve = "jars/[organisation]/[artifact]/[revision]/[artifact]-[revision].[ext]"
+    ivy = ["-ivy", "ivy.xml", "-cache", "cache", "-retrieve", retrieve]
+    if not transitive:
+        (work / "settings.xml").write_text(_JARS_ALONE)
+        ivy += ["-settings", "settings.xml"]
     process = subprocess.Popen(
-        [java.java(), f"@{options.name}", "-jar", _ivy(), "-ivy", "ivy.xml", "-cache", "cache", "-retrieve", retrieve],
+        [java.java(), f"@{options.name}", "-jar", _ivy(), *ivy],
         cwd=work,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -193,10 +208,9 @@ def _run_ivy(name: str, jars: Sequence[Jar], transitive: bool, work: Path, repor
         )
 
 
-def _ivy_file(name: str, jars: Sequence[Jar], transitive: bool) -> str:
+def _ivy_file(name: str, jars: Sequence[Jar]) -> str:
     wanted = "\n".join(
-        f'    <dependency org="{jar.organisation}" name="{jar.artifact}" rev="{jar.version}" '
-        f'conf="default->{"default" if transitive else "master"}"/>'
+        f'    <dependency org="{jar.organisation}" name="{jar.artifact}" rev="{jar.version}" conf="default->default"/>'
         for jar in jars
     )
     return (
