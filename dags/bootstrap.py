@@ -36,14 +36,17 @@ def tasks(config: Config, environment: Environment) -> None:
         renew, dry_run = params["renew_secrets"], params["dry_run"]
         return report(bootstrap.store_secrets(environment, databricks, values, renew=renew, dry_run=dry_run))
 
+    companies = {company.id: company for company in config.companies}
+
     @task(map_index_template="{{ task.op_kwargs['company'] }}")  # one line for each company, with its name
     def target(company: str, params: Any = None) -> dict[str, Any]:
-        return report(bootstrap.create_target(config, environment, company, dry_run=params["dry_run"]))
+        dry_run = params["dry_run"]
+        return report(bootstrap.create_target(config, environment, companies[company], dry_run=dry_run))
 
-    foundation() >> router()
+    # A database admits the identity of its streaming job, which has to be there.
+    foundation() >> router() >> target.expand(company=list(companies))
     tables()
     secrets()
-    target.expand(company=[company.id for company in config.companies])
 
 
 globals().update(

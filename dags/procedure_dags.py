@@ -201,4 +201,5 @@ def _result(procedure: Procedure, steps: list[str]) -> Any:
 
 def _keep_failure(context: Any) -> None:
     """Keep why a task failed where the result task finds it: its log is not readable from another task."""
-    context["ti"].xcom_push(FAILURE, str(context.get("exception")))
+    error = context.get("exception")
+    context["ti"].xcom_push(FAILURE, "\n".join([str(error), *getattr(error, "__notes__", [])]))

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from lpm.clients.azure_resource_manager import AzureError, ResourceManager
 from lpm.clients.databricks import DatabricksClient, DatabricksError, StatementFailed
 from lpm.clients.stream_analytics import StreamingJobs
-from lpm.config import Config, Environment
+from lpm.clients.target_database import TargetDatabase
+from lpm.config import Company, Config, Environment
 from lpm.procedures.deploy_router import DEPLOYMENT as ROUTER_DEPLOYMENT
 from lpm.procedures.deploy_router import changed_jobs, deploy_changed, is_started
 from lpm.procedures.outcome import Outcome
@@ -84,6 +85,21 @@ def create_tables(
     return _told(f"tables of {environment.pipeline_schema}", len(missing), missing, dry_run)
 
 
+def create_target(config: Config, environment: Environment, company: Company, *, dry_run: bool = False) -> Outcome:
+    """Schema, tables and trigger in one company's database, and its router's right to insert.
+
+    Raises:
+        TargetDatabaseError: the database cannot be reached or refuses; names the company and the next step.
+    """
+    what = f"database {names.database(environment, company)} of company {company.id}"
+    if dry_run:  # only applying tells what is missing
+        return Outcome(False, f"dry run: would make {what} what the configuration says")
+    with TargetDatabase.connect(config, environment, company) as database:
+        changes = database.apply_schema()
+        changes += database.admit_router(names.streaming_job_name(environment, company.shard))
+    return _told(what, len(changes), tuple(changes), dry_run)
+
+
 def store_secrets(
     environment: Environment,
     databricks: DatabricksClient,
@@ -132,7 +148,7 @@ def _secret_keys(databricks: DatabricksClient, scope: str) -> list[str]:
 
 def _told(what: str, changes: int, details: tuple[str, ...], dry_run: bool) -> Outcome:
     if not changes:
-        return Outcome(False, f"no change: {what} are as configured")
+        return Outcome(False, f"no change: {what}")
     if dry_run:
         return Outcome(False, f"dry run: {what}: {changes} changes", details)
     return Outcome(True, f"{what}: {changes} changes", details)

@@ -37,9 +37,11 @@ def deploy_router(
     try:
         if changes:
             deploy_changed(config, environment, manager, changes)
-    except AzureError:
-        for name in stopped:
-            jobs.start(name, first_from=oldest_retained(environment))
+    except AzureError as error:
+        try:
+            start_jobs(environment, jobs, stopped)
+        except AzureError as another:
+            error.add_note(f"Afterwards: {another}")
         raise
     started = start_jobs(environment, jobs, job_names(config, environment))
     if not changes and not started:
@@ -62,9 +64,24 @@ def deploy_changed(
 
 
 def start_jobs(environment: Environment, jobs: StreamingJobs, names: Iterable[str]) -> tuple[str, ...]:
-    """Start the jobs that do not run; says of each one that was started where it began."""
-    modes = {name: jobs.start(name, first_from=oldest_retained(environment)) for name in names}
-    return tuple(f"started {name} at {mode}" for name, mode in modes.items() if mode)
+    """Start the jobs that do not run; says of each one that was started where it began.
+
+    Raises:
+        AzureError: a job does not start. The others were tried all the same; the error's notes tell of them.
+    """
+    lines: list[str] = []
+    errors: list[AzureError] = []
+    for name in names:
+        try:
+            if mode := jobs.start(name, first_from=oldest_retained(environment)):
+                lines.append(f"started {name} at {mode}")
+        except AzureError as error:
+            errors.append(error)
+    if errors:
+        for note in [*map(str, errors[1:]), *lines]:
+            errors[0].add_note(note)
+        raise errors[0]
+    return tuple(lines)
 
 
 def is_started(jobs: StreamingJobs, name: str) -> bool:

@@ -1,0 +1,278 @@
+"""The procedures against the Databricks and Azure stand-ins, a real broker, real databases and real Delta tables.
+
+Each procedure runs twice: the second run says that nothing changes.
+"""
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lpm.clients.azure_resource_manager import AzureError, ResourceManager
+from lpm.clients.databricks import DatabricksClient
+from lpm.clients.event_hubs_secrets import event_hubs_secrets
+from lpm.clients.stream_analytics import StreamingJobs
+from lpm.config import Environment, load_config
+from lpm.config.models import Database
+from lpm.local import processes
+from lpm.local.kafka import Broker
+from lpm.local.postgres import Server
+from lpm.procedures import bootstrap, control, deploy_router, enable_cdf
+from lpm.procedures.control import Action
+from lpm.procedures.outcome import ProcedureError
+from lpm.render.names import source_table, streaming_job_name
+
+INCLUDE = Path(__file__).resolve().parents[2] / "include"
+CONFIG = load_config()
+LOCAL = CONFIG.environment("local")
+SOURCE = source_table(CONFIG, LOCAL)
+JOBS = [streaming_job_name(LOCAL, shard) for shard in CONFIG.shards]
+
+
+def spark_type(kind: str) -> str:
+    return "STRING" if kind.startswith("string") else kind
+
+
+def with_another_database() -> Environment:
+    """The environment with the last company's database elsewhere: one shard's job changes, the other does not."""
+    last = CONFIG.companies[-1].id
+    return LOCAL.model_copy(update={"databases": {**LOCAL.databases, last: Database(server="local", database="other")}})
+
+
+COLUMNS = ", ".join(f"`{column.name}` {spark_type(str(column.type))}" for column in CONFIG.table.columns)
+
+
+def serve(module: str, folder: Path, arguments: list[str], environment: dict[str, str]) -> tuple[str, object]:
+    """A stand-in as its own process; its address and the process."""
+    port, log = processes.free_port(), folder / "serve.log"
+    folder.mkdir()
+    process = processes.start(
+        [sys.executable, "-m", module, "--port", str(port), "--folder", folder, *arguments],
+        log,
+        env={**os.environ, "PYTHONPATH": str(INCLUDE), **environment},
+    )
+    processes.wait_until(lambda: processes.accepts(port), module, 90, process, log)
+    return f"http://{processes.LOOPBACK}:{port}", process
+
+
+@pytest.fixture(scope="module")
+def cloud(kafka: Broker, postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Both stand-ins, one empty database per company, and the Airflow connections that lead there."""
+    folder = tmp_path_factory.mktemp("cloud")
+    token, header = secrets.token_hex(16), secrets.token_hex(16)
+    for database in LOCAL.databases.values():
+        postgres.create_database(database.database)
+    databricks, workspace = serve(
+        "lpm.local.databricks.serve", folder / "databricks", [], {"LPM_DATABRICKS_TOKEN": token}
+    )
+    azure, subscription = serve(
+        "lpm.local.azure.serve",
+        folder / "azure",
+        ["--kafka-bootstrap", kafka.bootstrap, "--postgres-port", str(postgres.port)],
+        {
+            "LPM_KAFKA_CONNECTION_STRING": kafka.connection_string,
+            "LPM_POSTGRES_PASSWORD": postgres.password,
+            "IDENTITY_HEADER": header,
+        },
+    )
+    connections = {
+        LOCAL.databricks.connection: {
+            "conn_type": "databricks", "schema": "http", "host": "127.0.0.1",
+            "port": httpx.URL(databricks).port, "password": token,
+        },
+        LOCAL.azure.connection: {
+            "conn_type": "azure", "host": azure,
+            "extra": {"use_azure_identity_object": True, "event_hubs_connection_string": kafka.connection_string},
+        },
+        LOCAL.sql.connection: {
+            "conn_type": "generic", "host": "127.0.0.1", "port": postgres.port,
+            "login": "postgres", "password": postgres.password,
+        },
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IDENTITY_ENDPOINT", f"{azure}/msi/token")
+        patch.setenv("IDENTITY_HEADER", header)
+        patch.setenv("LPM_LOCAL_KAFKA_BOOTSTRAP", kafka.bootstrap)
+        for name, connection in connections.items():
+            patch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(connection))
+        yield
+    processes.stop(subscription)
+    processes.stop(workspace)
+
+
+@pytest.fixture(scope="module")
+def databricks(cloud: None) -> DatabricksClient:
+    client = DatabricksClient.of(LOCAL)
+    for schema in (LOCAL.source_schema, LOCAL.pipeline_schema):
+        client.sql(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+    return client
+
+
+@pytest.fixture(scope="module")
+def manager(cloud: None) -> Iterator[ResourceManager]:
+    with ResourceManager(LOCAL.azure) as client:
+        yield client
+
+
+@pytest.fixture
+def source(databricks: DatabricksClient) -> str:
+    """A fresh source table with one row of each company."""
+    databricks.sql(f"CREATE OR REPLACE TABLE {SOURCE} ({COLUMNS}) USING DELTA")
+    rows = ", ".join(f"('T-{n}', {n}, :c{n})" for n in range(len(CONFIG.companies)))
+    companies = {f"c{n}": company.id for n, company in enumerate(CONFIG.companies)}
+    databricks.sql(f"INSERT INTO {SOURCE} (trade_id, leg_no, info_companyid) VALUES {rows}", companies)
+    return SOURCE
+
+
+def test_enable_cdf_enables_proves_and_records_once(databricks, source):
+    before = databricks.sql(f"SELECT * FROM {source} ORDER BY leg_no")
+    assert enable_cdf.check_prerequisites(CONFIG, LOCAL, databricks).details[0] == "change feed: off"
+    assert not enable_cdf.enable(CONFIG, LOCAL, databricks, dry_run=True).changed
+    assert enable_cdf.enable(CONFIG, LOCAL, databricks).changed
+    proof = enable_cdf.validate(CONFIG, LOCAL, databricks)
+    assert proof.details == ("insert: 2", "update_preimage: 1", "update_postimage: 1", "delete: 1")
+    recorded = enable_cdf.record(CONFIG, LOCAL, databricks, validated=True)
+    assert recorded.changed
+    version = databricks.sql(f"DESCRIBE HISTORY {source} LIMIT 1")[0]["version"]
+    assert f"readable from version {version} on" in recorded.summary, "the proof commits nothing to the source"
+
+    assert databricks.sql(f"SELECT * FROM {source} ORDER BY leg_no") == before
+    for step in (enable_cdf.check_prerequisites, enable_cdf.enable, enable_cdf.validate):
+        assert not step(CONFIG, LOCAL, databricks).changed
+    assert enable_cdf.validate(CONFIG, LOCAL, databricks).summary.startswith("no change")
+    assert not enable_cdf.record(CONFIG, LOCAL, databricks, validated=True).changed
+    tables = databricks.sql(f"SHOW TABLES IN {LOCAL.pipeline_schema}")
+    assert "cdf_check" not in [row["tableName"] for row in tables]
+
+
+def test_a_changed_table_is_proven_again(databricks, source):
+    enable_cdf.enable(CONFIG, LOCAL, databricks)
+    enable_cdf.validate(CONFIG, LOCAL, databricks)
+    enable_cdf.record(CONFIG, LOCAL, databricks, validated=True)
+    databricks.sql(f"ALTER TABLE {source} ADD COLUMN extra ARRAY<INT>")
+    assert enable_cdf.validate(CONFIG, LOCAL, databricks).details[0] == "insert: 2"
+
+
+def test_test_rows_that_the_table_refuses_are_a_clear_message(databricks, source):
+    databricks.sql(
+        f"ALTER TABLE {source} ADD CONSTRAINT positive CHECK (leg_no < 0 OR leg_no > 100 OR trade_id LIKE 'T-%')"
+    )
+    enable_cdf.enable(CONFIG, LOCAL, databricks)
+    with pytest.raises(ProcedureError, match=r"(?s)refuses a test row.*CHECK.*positive.*validate off"):
+        enable_cdf.validate(CONFIG, LOCAL, databricks)
+    tables = databricks.sql(f"SHOW TABLES IN {LOCAL.pipeline_schema}")
+    assert "cdf_check" not in [row["tableName"] for row in tables], "the clone is dropped even then"
+
+
+def test_reserved_columns_and_missing_ones_are_named_before_anything_is_touched(databricks, source):
+    databricks.sql(f"CREATE OR REPLACE TABLE {source} ({COLUMNS}, _change_type STRING) USING DELTA")
+    databricks.sql(f"ALTER TABLE {source} SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')")
+    databricks.sql(f"ALTER TABLE {source} DROP COLUMN book")
+    with pytest.raises(ProcedureError, match=r"(?s)column 'book'.*missing.*'_change_type' is reserved") as refusal:
+        enable_cdf.check_prerequisites(CONFIG, LOCAL, databricks)
+    assert str(refusal.value).count("\n  - ") == 2
+    with pytest.raises(ProcedureError, match=r"DELTA_TABLE_ALREADY_CONTAINS_CDC_COLUMNS"):
+        enable_cdf.enable(CONFIG, LOCAL, databricks)
+
+
+def test_a_view_and_a_missing_table_are_told_apart(databricks, source):
+    databricks.sql(f"DROP TABLE {source}")
+    with pytest.raises(ProcedureError, match=f"{source} does not exist"):
+        enable_cdf.check_prerequisites(CONFIG, LOCAL, databricks)
+    databricks.sql(f"CREATE VIEW {source} AS SELECT 1 AS trade_id")
+    try:
+        with pytest.raises(ProcedureError, match="it is a VIEW: only a Delta table"):
+            enable_cdf.check_prerequisites(CONFIG, LOCAL, databricks)
+    finally:
+        databricks.sql(f"DROP VIEW {source}")
+
+
+def test_bootstrap_creates_azure_resources_once(manager):
+    assert "would create resource group" in bootstrap.create_foundation(CONFIG, LOCAL, manager, dry_run=True).summary
+    created = bootstrap.create_foundation(CONFIG, LOCAL, manager)
+    assert created.changed
+    assert any("eventhubs/tdr-streaming-shard-01" in line for line in created.details)
+    assert not bootstrap.create_router(CONFIG, LOCAL, manager, dry_run=True).changed
+    assert bootstrap.create_router(CONFIG, LOCAL, manager).changed
+    for step in (bootstrap.create_foundation, bootstrap.create_router):
+        again = step(CONFIG, LOCAL, manager)
+        assert not again.changed
+        assert again.summary.startswith("no change")
+    assert [StreamingJobs(manager).get(name).state for name in JOBS] == ["Created", "Created"]
+
+
+def test_bootstrap_creates_tables_and_secrets_once(databricks):
+    databricks.sql(f"DROP SCHEMA {LOCAL.pipeline_schema} CASCADE")
+    assert len(bootstrap.create_tables(CONFIG, LOCAL, databricks, dry_run=True).details) == 2
+    assert bootstrap.create_tables(CONFIG, LOCAL, databricks).changed
+    assert not bootstrap.create_tables(CONFIG, LOCAL, databricks).changed
+    assert not databricks.file_exists(f"{LOCAL.databricks.volume}/nothing"), "the volume is there and empty"
+
+    secrets = event_hubs_secrets(LOCAL)
+    assert not bootstrap.store_secrets(LOCAL, databricks, secrets, dry_run=True).changed
+    stored = bootstrap.store_secrets(LOCAL, databricks, secrets)
+    assert stored.changed
+    assert not any(value in stored.text for value in secrets.values())
+    assert not bootstrap.store_secrets(LOCAL, databricks, secrets).changed
+    assert bootstrap.store_secrets(LOCAL, databricks, secrets, renew=True).changed
+
+
+def test_deploy_router_starts_stops_and_updates_only_what_it_must(manager):
+    jobs = StreamingJobs(manager)
+    bootstrap.create_foundation(CONFIG, LOCAL, manager)
+    assert "would start" in deploy_router.deploy_router(CONFIG, LOCAL, manager, dry_run=True).text
+    first = deploy_router.deploy_router(CONFIG, LOCAL, manager)
+    assert first.changed
+    assert [line for line in first.details if line.startswith("started")] == [
+        f"started {name} at CustomTime" for name in JOBS
+    ]
+    assert not deploy_router.deploy_router(CONFIG, LOCAL, manager).changed
+
+    moved = with_another_database()
+    assert bootstrap.create_router(CONFIG, moved, manager).details == (f"{JOBS[1]} differs",)
+    update = deploy_router.deploy_router(CONFIG, moved, manager)
+    assert f"stopped {JOBS[1]}" in update.details
+    assert f"stopped {JOBS[0]}" not in update.details
+    assert all(jobs.get(name).is_started for name in JOBS)
+    assert deploy_router.deploy_router(CONFIG, LOCAL, manager).changed
+
+
+def test_a_failed_router_deployment_leaves_running_what_can_run(manager):
+    deploy_router.deploy_router(CONFIG, LOCAL, manager)
+    broken = LOCAL.model_copy(update={"storage": LOCAL.storage.model_copy(update={"unrouted_container": "gone"})})
+    with pytest.raises(AzureError, match="deployment lpm-router") as failure:
+        deploy_router.deploy_router(CONFIG, broken, manager)
+    jobs = StreamingJobs(manager)
+    assert not jobs.get(JOBS[0]).is_started, "its container is gone"
+    assert "container 'gone'" in "".join(failure.value.__notes__)
+    assert jobs.get(JOBS[1]).is_started
+    assert deploy_router.deploy_router(CONFIG, LOCAL, manager).changed
+    assert all(jobs.get(name).is_started for name in JOBS)
+
+
+def test_bootstrap_makes_each_companys_database_once(cloud):
+    for company in CONFIG.companies:
+        assert not bootstrap.create_target(CONFIG, LOCAL, company, dry_run=True).changed
+        made = bootstrap.create_target(CONFIG, LOCAL, company)
+        assert made.changed
+        assert company.id in made.summary
+        assert not bootstrap.create_target(CONFIG, LOCAL, company).changed
+
+
+def test_control_stops_and_starts_the_router(manager):
+    jobs = StreamingJobs(manager)
+    deploy_router.deploy_router(CONFIG, LOCAL, manager)
+    paused = control.control_router(CONFIG, LOCAL, manager, Action.PAUSE, ["shard-02"])
+    assert paused.details == (f"stopped {JOBS[1]}",)
+    assert [jobs.get(name).is_started for name in JOBS] == [True, False]
+    assert not control.control_router(CONFIG, LOCAL, manager, Action.PAUSE, ["shard-02"]).changed
+    assert control.control_router(CONFIG, LOCAL, manager, Action.RESUME).changed
+    assert not control.control_router(CONFIG, LOCAL, manager, Action.RESUME).changed
+    assert len(control.control_router(CONFIG, LOCAL, manager, Action.RESTART).details) == 4
+    with pytest.raises(ProcedureError, match=r"unknown shard 'shard-1'; expected some of .*did you mean 'shard-01'"):
+        control.control_router(CONFIG, LOCAL, manager, Action.PAUSE, ["shard-1"])
