@@ -11,9 +11,10 @@ STEP = "routed"  # name of the WITH step: naming the input in every SELECT fails
 COMPANY = "info_companyid"
 # What every output receives, in this order; the inbox tables have a column for each.
 COLUMNS = (*EVENT_FIELDS, "partition_id")
-# Concerns values that do not fit a column, nothing else. TRY_CAST leaves none; should one come all the same, Stop would
-# hold up every company of the shard for it, while a dropped event is found and repaired by reconciliation.
-ERROR_POLICY: Literal["Drop", "Stop"] = "Drop"
+# Concerns values that do not fit a column, nothing else. Data cannot bring one about: TRY_CAST and wide nullable text
+# columns take everything. Only a mistake of ours can, such as an inbox without a column. Stop then stalls the shard,
+# which is seen and mended; Drop would lose every event of a company in silence.
+ERROR_POLICY: Literal["Drop", "Stop"] = "Stop"
 
 # The trailing remark is about `=`: whether Stream Analytics compares text by case, and with trailing blanks, is not
 # documented. The configuration refuses two companies that differ only in that, and the target's trigger compares
