@@ -14,11 +14,12 @@ from typing import Any, Self
 
 from sqlalchemy import (
     URL,
+    BigInteger,
     ColumnClause,
     ColumnElement,
     Connection,
     Engine,
-    Select,
+    Integer,
     column,
     create_engine,
     func,
@@ -181,9 +182,10 @@ class TargetDatabase:
     def watermarks(self) -> Mapping[int, int]:
         """Version through which each of the company's partitions has arrived."""
         with self._transaction() as connection:
-            query: Select[Any] = select(column("partition_id"), column("version")).select_from(_state("watermark"))
-            rows = connection.execute(query)
-            return {int(partition): int(version) for partition, version in rows}
+            query = select(column("partition_id", Integer), column("version", BigInteger)).select_from(
+                _state("watermark")
+            )
+            return {int(partition): int(version) for partition, version in connection.execute(query)}
 
     def row_count(self) -> int:
         """Rows of the target."""

@@ -74,8 +74,8 @@ BEGIN
                     ascii(j."book") NOT IN (91, 123) AND octet_length(j."book") <= 100 AND
                     ascii(j."counterparty") NOT IN (91, 123) AND octet_length(j."counterparty") <= 200 AND
                     v.c6::text = j."quantity" AND
-                    v.c7::text = j."price" AND
-                    v.c8::text = j."notional" AND
+                    j."price" <> 'NaN' AND v.c7::text = j."price" AND
+                    j."notional" <> 'NaN' AND v.c8::text = j."notional" AND
                     ascii(j."currency") NOT IN (91, 123) AND octet_length(j."currency") <= 3 AND
                     j."ratio" !~ '[^0-9.eE-]' AND
                     j."is_active" IN ('true', 'false') AND

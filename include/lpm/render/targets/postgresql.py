@@ -136,6 +136,8 @@ def canonical(column_type: ColumnType, x: str, value: str) -> str:  # noqa: PLR0
             return f"{flat} AND octet_length({x}) <= {column_type.length}" if column_type.length else flat
         case "boolean":
             return guard(column_type, x)
+        case "decimal":
+            return f"{x} <> 'NaN' AND {value}::text = {x}"
         case "double":  # the job's engine writes 1.0E10 where PostgreSQL writes 10000000000
             return f"{x} !~ '[^0-9.eE-]'"
         case "date":
