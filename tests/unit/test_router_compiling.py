@@ -52,7 +52,7 @@ def test_the_rendered_queries_compile_to_one_step_and_their_outputs() -> None:
         compiled = compile_query(router.query(config, shard), router.INPUT)
         assert len(compiled.steps) == 1
         assert {*compiled.fields, "partition_id"} == set(router.COLUMNS)
-        assert [output.name for output in compiled.outputs] == [
+        assert list(compiled.outputs) == [
             output.alias for output in router.outputs(config, config.environment("local"), shard)
         ]
 
@@ -63,5 +63,27 @@ def test_semicolons_comments_and_coalesce_are_understood() -> None:
         "SELECT COALESCE(a, CASE WHEN b IS NOT NULL THEN b ELSE 'c' END) AS c INTO [y] FROM hub;",
         "hub",
     )
-    assert [output.name for output in compiled.outputs] == ["x", "y"]
+    assert compiled.outputs == ("x", "y")
     assert compiled.fields == ("a", "b")
+
+
+def test_selects_that_differ_only_in_the_company_share_one_pass() -> None:
+    config = load_config()
+    passes = compile_query(router.query(config, "shard-01"), router.INPUT).passes
+    assert [len(one.outputs) for one in passes] == [3, 1]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT a INTO [x] FROM hub WHERE a = '1' SELECT a INTO [y] FROM hub WHERE a = '1'",
+        "SELECT a INTO [x] FROM hub WHERE a = '1' SELECT a INTO [y] FROM hub WHERE b = '1'",
+        "SELECT a INTO [x] FROM hub WHERE a = '1' SELECT b INTO [y] FROM hub WHERE a = '2'",
+        "SELECT a INTO [x] FROM hub SELECT a INTO [y] FROM hub",
+        "SELECT a INTO [x] FROM hub WHERE PartitionId = '1' SELECT a INTO [y] FROM hub WHERE PartitionId = '01'",
+        "WITH s AS (SELECT TRY_CAST(a AS bigint) AS a FROM hub) "
+        "SELECT a INTO [x] FROM s WHERE a = '1' SELECT a INTO [y] FROM s WHERE a = '01'",
+    ],
+)
+def test_selects_that_may_take_the_same_row_never_share_a_pass(query: str) -> None:
+    assert [len(one.outputs) for one in compile_query(query, "hub").passes] == [1, 1]

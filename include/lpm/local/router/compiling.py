@@ -13,6 +13,8 @@ from sqlglot import exp
 from sqlglot.errors import ErrorLevel, ParseError, SqlglotError, TokenError
 from sqlglot.tokens import TokenType
 
+from lpm.local.router.scans import scans
+
 PARTITION_ID = "PartitionId"  # the hub's own column: number of the partition the message came from
 _OTHER_HUB_COLUMNS = {"eventenqueuedutctime", "eventprocessedutctime"}
 _TYPES = {"NVARCHAR(MAX)": "TEXT", "BIGINT": "BIGINT", "FLOAT": "DOUBLE"}
@@ -47,21 +49,30 @@ class NotSimulated(ValueError):  # noqa: N818  # the name says what happened, in
 
 
 @dataclass(frozen=True)
-class Select:
-    """One SELECT: the step or output it fills, and its DuckDB text."""
+class Step:
+    """A step of the WITH clause, and its DuckDB text."""
 
     name: str
     sql: str
 
 
 @dataclass(frozen=True)
+class Pass:
+    """One query over a step, which fills ``outputs``: its first column says which of them a row is for, by position."""
+
+    outputs: tuple[str, ...]
+    sql: str
+
+
+@dataclass(frozen=True)
 class CompiledQuery:
-    """``steps`` come before ``outputs`` and in this order. ``fields`` are what the query reads of a message's body."""
+    """``steps`` come before ``passes`` and in this order. ``fields`` are what the query reads of a message's body."""
 
     source: str
     fields: tuple[str, ...]
-    steps: tuple[Select, ...]
-    outputs: tuple[Select, ...]
+    steps: tuple[Step, ...]
+    outputs: tuple[str, ...]  # as the query names them
+    passes: tuple[Pass, ...]
 
 
 def compile_query(text: str, source: str) -> CompiledQuery:
@@ -70,22 +81,69 @@ def compile_query(text: str, source: str) -> CompiledQuery:
     Raises:
         NotSimulated: naming the construct, when the query uses more than the simulated part of the language.
     """
-    steps: list[Select] = []
-    outputs: list[Select] = []
-    fields: dict[str, None] = {}
+    compiler = _Compiler(source)
     for statement in _statements(text):
+        compiler.add(statement)
+    return compiler.finished()
+
+
+class _Compiler:
+    """Collects the parts of one query, statement by statement."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._fields: dict[str, None] = {}
+        self._steps: list[Step] = []
+        self._outputs: dict[str, exp.Select] = {}
+        self._text_columns: set[tuple[str, str]] = set()
+
+    def add(self, statement: str) -> None:
         select = _parse(statement)
         for step in _take_steps(select):
-            if step.alias in {source, *(known.name for known in steps)}:
+            if step.alias in self._tables():
                 raise NotSimulated(f"step [{step.alias}] has the name of an input or of another step")
-            steps.append(_compiled(step.alias, step.this, source, steps, fields))
+            translated = self._translate(step.alias, step.this)
+            for column in translated.expressions:
+                if isinstance(column.unalias(), exp.Cast) and column.unalias().is_type("text"):  # TryCast is a Cast
+                    self._text_columns.add((step.alias, column.alias))
+            self._steps.append(Step(step.alias, _duckdb(step.alias, translated)))
         into = select.args.pop("into", None)
         if into is None:
             raise NotSimulated(f"a SELECT without INTO; expected SELECT … INTO [output]: {_short(statement)}")
-        if into.this.name in {output.name for output in outputs}:
+        if into.this.name in self._outputs:
             raise NotSimulated(f"two SELECTs INTO [{into.this.name}]")
-        outputs.append(_compiled(into.this.name, select, source, steps, fields))
-    return CompiledQuery(source, tuple(fields), tuple(steps), tuple(outputs))
+        self._outputs[into.this.name] = self._translate(into.this.name, select)
+
+    def finished(self) -> CompiledQuery:
+        text_columns = self._text_columns | {(self._source, field) for field in self._fields}
+        return CompiledQuery(
+            source=self._source,
+            fields=tuple(self._fields),
+            steps=tuple(self._steps),
+            outputs=tuple(self._outputs),
+            passes=tuple(
+                Pass(scan.outputs, _duckdb(scan.outputs[0], scan.select))
+                for scan in scans(self._outputs.items(), text_columns)
+            ),
+        )
+
+    def _tables(self) -> set[str]:
+        return {self._source, *(step.name for step in self._steps)}
+
+    def _translate(self, name: str, select: exp.Expression) -> exp.Select:
+        """Check every part, and replace the types by DuckDB's."""
+        if not isinstance(select, exp.Select):
+            raise NotSimulated(f"[{name}]: {select.key.upper()} is not simulated")
+        for node in select.walk():
+            _check(node)
+        tables = {table.name for table in select.find_all(exp.Table)}
+        if len(tables) != 1 or not tables <= self._tables():
+            raise NotSimulated(f"[{name}] reads {sorted(tables)}; expected exactly one of {sorted(self._tables())}")
+        if tables == {self._source}:
+            columns = (column.name for column in select.find_all(exp.Column))
+            self._fields |= dict.fromkeys(column for column in columns if column != PARTITION_ID)
+        translated: exp.Select = select.transform(_types)
+        return translated
 
 
 def _statements(text: str) -> Iterator[str]:
@@ -128,21 +186,12 @@ def _take_steps(select: exp.Select) -> list[exp.CTE]:
     return list(steps.expressions) if steps else []
 
 
-def _compiled(name: str, select: exp.Expression, source: str, steps: list[Select], fields: dict[str, None]) -> Select:
-    for node in select.walk():
-        _check(node)
-    known = {source, *(step.name for step in steps)}
-    tables = {table.name for table in select.find_all(exp.Table)}
-    if len(tables) != 1 or not tables <= known:
-        raise NotSimulated(f"[{name}] reads {sorted(tables)}; expected exactly one of {sorted(known)}")
-    if tables == {source}:
-        columns = (column.name for column in select.find_all(exp.Column))
-        fields |= dict.fromkeys(column for column in columns if column != PARTITION_ID)
+def _duckdb(name: str, select: exp.Select) -> str:
     try:
-        sql = select.transform(_types).sql("duckdb", identify=True, unsupported_level=ErrorLevel.RAISE)
+        text: str = select.sql("duckdb", identify=True, unsupported_level=ErrorLevel.RAISE)
     except SqlglotError as error:
         raise NotSimulated(f"[{name}]: {error}") from None
-    return Select(name, sql)
+    return text
 
 
 def _check(node: exp.Expression) -> None:

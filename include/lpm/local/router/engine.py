@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lpm.local.router.compiling import PARTITION_ID, CompiledQuery
 
@@ -53,8 +54,10 @@ class Engine:
             # Rare, so that the good case pays nothing: look at each message on its own.
             bodies, partition_ids, malformed = self._well_formed(bodies, partition_ids)
             self._load(bodies, partition_ids)
-        tables = {output.name: self._connection.sql(output.sql).to_arrow_table() for output in self._query.outputs}
-        return Routed({name: table for name, table in tables.items() if table.num_rows}, malformed)
+        outputs: dict[str, pa.Table] = {}
+        for one in self._query.passes:
+            outputs |= _split(one.outputs, self._connection.sql(one.sql).to_arrow_table())
+        return Routed(outputs, malformed)
 
     def _load(self, bodies: Sequence[bytes], partition_ids: Sequence[int]) -> bool:
         """Fill the steps. False when a body is not one JSON object."""
@@ -104,6 +107,18 @@ def _several(body: bytes) -> list[bytes]:
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
         return []
     return [json.dumps(value).encode() for value in values]
+
+
+def _split(outputs: Sequence[str], rows: pa.Table) -> dict[str, pa.Table]:
+    """The rows of each output that has any, in their order. The first column is the position of a row's output."""
+    if len(outputs) > 1:
+        rows = rows.take(pc.sort_indices(rows.column(0)))  # stable
+    tables: dict[str, pa.Table] = {}
+    start = 0
+    for entry in rows.column(0).value_counts().to_pylist():
+        tables[outputs[entry["values"]]] = rows.slice(start, entry["counts"]).remove_column(0)
+        start += entry["counts"]
+    return tables
 
 
 def _messages(bodies: Sequence[bytes], partition_ids: Sequence[int]) -> pa.Table:

@@ -38,7 +38,7 @@ class Worker:
         self._job = job
         self._stop = stop
         query = compile_query(job.query, job.input_alias)
-        named, given = {output.name for output in query.outputs}, {sink.alias for sink in job.outputs}
+        named, given = set(query.outputs), {sink.alias for sink in job.outputs}
         if named != given:
             raise NotSimulated(f"the query writes to {sorted(named)}; the job has outputs {sorted(given)}")
         earlier = _earlier(job)
