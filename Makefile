@@ -83,7 +83,7 @@ prepare: setup
 
 $(STAMP): .venv/.uv requirements-local.txt pyproject.toml
 	@echo "[2/2] the packages of requirements-local.txt, into .venv"
-	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements-local.txt
+	@$(BIN)/uv pip install --python $(BIN)/python --no-deps --require-hashes -r requirements-local.txt
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 

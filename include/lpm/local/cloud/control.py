@@ -16,7 +16,7 @@ from lpm.local.cloud.parts import Cloud, Part
 from lpm.local.cloud.state import CloudState
 from lpm.local.cloud.supervision import Supervisor, stop_signal
 
-START_SECONDS = 240  # a part that is not healthy by then is reported; on two busy cores Airflow took 60
+START_SECONDS = 420  # a part that is not healthy by then is reported; on two overloaded cores Airflow took 190
 STOP_SECONDS = 40
 
 Report = Callable[[str], None]
