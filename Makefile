@@ -35,7 +35,7 @@ test: prepare
 	$(BIN)/python -m pytest
 
 check: setup
-	@$(MAKE) -j 2 --output-sync=target check-types check-unit check-lint check-floors check-config
+	@$(MAKE) -k -j 2 --output-sync=target check-types check-unit check-lint check-floors check-config
 
 check-lint:
 	$(BIN)/ruff check .
