@@ -8,7 +8,7 @@ Databricks does not publish the lengths: ``Pace`` holds ours. All of it happens 
 
 import asyncio
 import secrets
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,6 +20,7 @@ from lpm.local.databricks.runs import LifeCycle, Result, Run, RunFolders, RunPro
 from lpm.local.java import write_atomically
 
 Item = TypeVar("Item")
+StartProcess = Callable[[Run, RunFolders], Awaitable[RunProcess]]
 KEPT_RUNS = 30  # ended runs of a job that are kept, with their logs
 
 
@@ -40,8 +41,8 @@ class Pace:
 class Scheduler:
     """All jobs and runs of the stand-in."""
 
-    def __init__(self, folders: RunFolders, pace: Pace) -> None:
-        self.folders, self._pace = folders, pace
+    def __init__(self, folders: RunFolders, pace: Pace, start: StartProcess = RunProcess.start) -> None:
+        self.folders, self._pace, self._start_process = folders, pace, start
         self._jobs: dict[int, Job] = {}
         self._runs: dict[int, Run] = {}  # oldest first
         self._processes: dict[int, RunProcess] = {}
@@ -221,7 +222,7 @@ class Scheduler:
 
     async def _carry_out(self, run: Run) -> None:
         try:
-            process = await RunProcess.start(run, self.folders)
+            process = await self._start_process(run, self.folders)
         except StartError as error:
             self._end(run.run_id, "INTERNAL_ERROR", "FAILED", error.code, str(error))
             return

@@ -4,15 +4,15 @@ Each statement runs in a thread and in a session of its own (settings and tempor
 below them. The rules for waiting, states, errors and chunks are those of the Statement Execution API 2.0.
 """
 
-import contextlib
 import os
 import re
 import signal
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -86,7 +86,7 @@ class Warehouse:
 
     def __init__(self, warehouse: Path, volumes: Volumes, start: "Callable[[], SparkSession]") -> None:
         self._folder, self._volumes, self._start = warehouse, volumes, start
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="statement")
+        self._places = threading.BoundedSemaphore(THREADS)
         self._spark: Future[SparkSession] = Future()
         self._statements: dict[str, Statement] = {}
         self._catalog = threading.Lock()  # one thread at a time looks for new tables
@@ -100,6 +100,8 @@ class Warehouse:
             self._spark.set_result(self._start())
         except BaseException as error:  # whatever it is, those who wait must hear of it
             self._spark.set_exception(error)
+            traceback.print_exc()
+            _leave()
 
     @property
     def state(self) -> Literal["STARTING", "RUNNING", "STOPPED"]:
@@ -109,8 +111,7 @@ class Warehouse:
         return "STOPPED" if self._spark.exception() else "RUNNING"
 
     def stop(self) -> None:
-        """Stop the threads and Spark."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Stop Spark; statements that still run fail."""
         if self.state == "RUNNING":
             self._spark.result().stop()
 
@@ -121,7 +122,8 @@ class Warehouse:
         self._forget_old()
         statement = Statement(str(uuid.uuid4()), text, parameters, schema, row_limit)
         self._statements[statement.id] = statement
-        self._threads.submit(self._run, statement)
+        # A daemon thread: the process must be able to end while a statement waits for Spark.
+        threading.Thread(target=self._run, args=[statement], name=f"statement {statement.id}", daemon=True).start()
         return statement
 
     def statement(self, statement_id: str) -> Statement:
@@ -138,7 +140,8 @@ class Warehouse:
         """Cancel a statement; nothing if it has ended."""
         statement.end("CANCELED")
         if self.state == "RUNNING":
-            self._spark.result().sparkContext.cancelJobGroup(statement.id)
+            # Also the jobs to come: a statement that is still being planned has none yet.
+            self._spark.result().sparkContext._jsc.sc().cancelJobGroupAndFutureJobs(statement.id)
 
     def _forget_old(self) -> None:
         for statement in list(self._statements.values()):
@@ -148,20 +151,21 @@ class Warehouse:
     def _run(self, statement: Statement) -> None:
         try:
             session = self._spark.result().newSession()
-            if statement.ended.is_set():
-                return
-            statement.started = True
-            session.sparkContext.setJobGroup(statement.id, statement.text[:200], interruptOnCancel=True)
-            with self._catalog:
-                register_tables(session, self._folder)
-            self._execute(session, statement)
+            with self._places:
+                self._run_in(session, statement)
             statement.end("SUCCEEDED")
         except Exception as error:  # every failure is an answer to the caller
             statement.error, statement.sql_state = _explain(error)
             statement.end("FAILED")
             _leave_when_spark_is_gone(error)
 
-    def _execute(self, session: "SparkSession", statement: Statement) -> None:
+    def _run_in(self, session: "SparkSession", statement: Statement) -> None:
+        if statement.ended.is_set():  # cancelled while it waited
+            return
+        statement.started = True
+        session.sparkContext.setJobGroup(statement.id, statement.text[:200], interruptOnCancel=True)
+        with self._catalog:
+            register_tables(session, self._folder)
         if volume := _CREATE_VOLUME.fullmatch(statement.text):
             self._create_volume(volume)
             return
@@ -239,5 +243,9 @@ def _leave_when_spark_is_gone(error: Exception) -> None:
     from py4j.protocol import Py4JNetworkError  # type: ignore[import-untyped]  # noqa: PLC0415  heavy, and it has no types
 
     if isinstance(error, Py4JNetworkError | ConnectionError):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(os.getpid(), signal.SIGTERM)
+        _leave()
+
+
+def _leave() -> None:
+    """End this process in order."""
+    os.kill(os.getpid(), signal.SIGTERM)
