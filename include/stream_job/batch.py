@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as sf
 
 from stream_job import events, offsets, route, sink
+from stream_job.metrics import metrics
 from stream_job.settings import Settings
 
 
@@ -48,7 +49,7 @@ class BatchProcessor:
         read, sent = Observation(), Observation()
         upserts = events.upserts(events.observed_input(batch, read), self._settings)
         self._send(upserts.observe(sent, *self._verdicts()).where("reason IS NULL"))
-        seen, verdicts = read.get, sent.get
+        seen, verdicts = metrics(read), metrics(sent)
         deletes = Deletes(0, 0)
         if seen["delete_rows"]:
             changed = sf.col("_commit_version").between(seen["first_delete_version"], seen["last_delete_version"])
@@ -82,10 +83,10 @@ class BatchProcessor:
         )
         deletes = events.deletes(lines, self._settings).observe(emitted, sf.count(sf.lit(1)).alias("deletes"))
         self._send(deletes)
-        ambiguous = folded.get["ambiguous"]
+        ambiguous = metrics(folded)["ambiguous"]
         if ambiguous:
             self._send(events.winners(changed, self._settings))
-        return Deletes(emitted.get["deletes"], ambiguous)
+        return Deletes(metrics(emitted)["deletes"], ambiguous)
 
     def _keep_dead_letters(self, batch: DataFrame, batch_id: int) -> None:
         (

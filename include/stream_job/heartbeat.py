@@ -6,10 +6,8 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from stream_job import offsets, sink
+from stream_job import offsets, route, sink
 from stream_job.settings import Settings
-
-_MESSAGES = "company STRING, topic STRING, partition INT"
 
 
 class Heartbeat:
@@ -31,13 +29,7 @@ class Heartbeat:
         self._clock = clock
         self._next = clock()
         self._sent: int | None = None
-        # One partition: a round is one small task.
-        lines = [
-            (company.company, company.topic, partition)
-            for company in settings.routes
-            for partition in company.partitions
-        ]
-        self._targets = spark.createDataFrame(lines, _MESSAGES).coalesce(1)
+        self._targets = route.targets(spark, settings)  # in one partition: a round is one small task
 
     def beat(self) -> int | None:
         """Send a round when one is due and there is news. Returns the version sent, or None.

@@ -17,6 +17,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from stream_job import route, sink
 from stream_job.batch import BatchCounts, BatchProcessor
 from stream_job.heartbeat import Heartbeat
+from stream_job.metrics import MetricsMissingError
 from stream_job.offsets import CheckpointError
 from stream_job.progress import ProgressListener, ProgressTable
 from stream_job.settings import Settings, SettingsError, load
@@ -70,7 +71,14 @@ def main() -> None:
     path = parser.parse_args().settings
     try:
         run(SparkSession.builder.getOrCreate(), load(path), os.environ)
-    except (SettingsError, SourceError, CheckpointError, sink.SecretMissingError, PySparkException) as error:
+    except (
+        SettingsError,
+        SourceError,
+        CheckpointError,
+        MetricsMissingError,
+        sink.SecretMissingError,
+        PySparkException,
+    ) as error:
         raise SystemExit(f"stream job failed: {explained(error)}") from error
 
 
@@ -85,6 +93,7 @@ def run(spark: SparkSession, settings: Settings, variables: Mapping[str, str]) -
     """
     for name, value in settings.session.items():
         spark.conf.set(name, value)
+    sink.use_new_writer(spark)
     kafka_options = sink.options(settings.kafka, variables)
     processor = BatchProcessor(settings, route.table(spark, settings), kafka_options)
     listener = ProgressListener()

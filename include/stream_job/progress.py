@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from pyspark.errors import PySparkException
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as sf
 from pyspark.sql.streaming.listener import (
     QueryIdleEvent,
     QueryProgressEvent,
@@ -26,13 +27,6 @@ from stream_job.settings import Settings
 KEEP_DAYS = 7
 FIRST_CLEANING_SECONDS = 3_600.0
 CLEANING_SECONDS = 86_400.0
-
-_COLUMNS = (
-    "recorded_at TIMESTAMP, run_id STRING, batch_id BIGINT, batches BIGINT, source_version BIGINT, "
-    "snapshot_running BOOLEAN, input_rows BIGINT, emitted_upserts BIGINT, emitted_deletes BIGINT, "
-    "dead_lettered BIGINT, dead_letter_reasons MAP<STRING, BIGINT>, ambiguous BIGINT, batch_seconds DOUBLE, "
-    "committed_at TIMESTAMP, batch_ended_at TIMESTAMP"
-)
 
 log = logging.getLogger(__name__)
 
@@ -130,10 +124,8 @@ class ProgressTable:
             self._newest = completed.get()
             if batch_counts := counts.pop(self._newest.batch_id, None):
                 self._interval.add(self._newest, batch_counts)
-        line = self._line()
         try:
-            lines = self._spark.createDataFrame([line], _COLUMNS).coalesce(1)
-            lines.write.format("delta").mode("append").saveAsTable(self._settings.progress_table)
+            self._line().coalesce(1).write.format("delta").mode("append").saveAsTable(self._settings.progress_table)
             self._interval = Interval()
             self._clean_when_due()
         except PySparkException as error:
@@ -143,25 +135,29 @@ class ProgressTable:
             return False
         return True
 
-    def _line(self) -> Row:
+    def _line(self) -> DataFrame:
         interval, newest = self._interval, self._newest
         offset = offsets.parse_source_offset(newest.source_offset) if newest else None
-        return Row(
-            recorded_at=datetime.now(UTC),
-            run_id=self._run_id,
-            batch_id=newest.batch_id if newest else None,
-            batches=interval.batches,
-            source_version=offset.complete_version if offset and not offset.snapshot_running else None,
-            snapshot_running=offset.snapshot_running if offset else None,
-            input_rows=interval.input_rows,
-            emitted_upserts=interval.emitted_upserts,
-            emitted_deletes=interval.emitted_deletes,
-            dead_lettered=interval.dead_letters.total(),
-            dead_letter_reasons=dict(interval.dead_letters),
-            ambiguous=interval.ambiguous,
-            batch_seconds=interval.batch_seconds,
-            committed_at=interval.committed_at,
-            batch_ended_at=newest.ended_at if newest else None,
+        reasons = [sf.lit(item) for pair in interval.dead_letters.items() for item in pair]
+        values: dict[str, tuple[object, str]] = {
+            "recorded_at": (datetime.now(UTC), "TIMESTAMP"),
+            "run_id": (self._run_id, "STRING"),
+            "batch_id": (newest.batch_id if newest else None, "BIGINT"),
+            "batches": (interval.batches, "BIGINT"),
+            "source_version": (offset.complete_version if offset and not offset.snapshot_running else None, "BIGINT"),
+            "snapshot_running": (offset.snapshot_running if offset else None, "BOOLEAN"),
+            "input_rows": (interval.input_rows, "BIGINT"),
+            "emitted_upserts": (interval.emitted_upserts, "BIGINT"),
+            "emitted_deletes": (interval.emitted_deletes, "BIGINT"),
+            "dead_lettered": (interval.dead_letters.total(), "BIGINT"),
+            "dead_letter_reasons": (sf.create_map(*reasons), "MAP<STRING, BIGINT>"),
+            "ambiguous": (interval.ambiguous, "BIGINT"),
+            "batch_seconds": (interval.batch_seconds, "DOUBLE"),
+            "committed_at": (interval.committed_at, "TIMESTAMP"),
+            "batch_ended_at": (newest.ended_at if newest else None, "TIMESTAMP"),
+        }
+        return self._spark.range(1).select(
+            *[sf.lit(value).cast(kind).alias(name) for name, (value, kind) in values.items()]
         )
 
     def _clean_when_due(self) -> None:

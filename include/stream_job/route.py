@@ -7,13 +7,14 @@ from pyspark.sql import functions as sf
 
 from stream_job.settings import Settings
 
-_ROUTES = "company STRING, route_topic STRING, route_partitions ARRAY<INT>"
-
 
 def table(spark: SparkSession, settings: Settings) -> DataFrame:
     """One line for each configured company. Small: it is broadcast."""
-    lines = [(route.company, route.topic, list(route.partitions)) for route in settings.routes]
-    return spark.createDataFrame(lines, _ROUTES)
+    lines = [
+        f"({literal(route.company)}, {literal(route.topic)}, array({', '.join(map(str, route.partitions))}))"
+        for route in settings.routes
+    ]
+    return spark.sql(f"SELECT * FROM VALUES {', '.join(lines)} AS routes(company, route_topic, route_partitions)")
 
 
 def routed(events: DataFrame, routes: DataFrame, settings: Settings) -> DataFrame:
@@ -32,6 +33,21 @@ def routed(events: DataFrame, routes: DataFrame, settings: Settings) -> DataFram
             sf.expr("partitions[bucket % size(partitions)]").alias("partition"),
         )
     )
+
+
+def targets(spark: SparkSession, settings: Settings) -> DataFrame:
+    """One line for each partition of each configured company: company, topic, partition."""
+    lines = [
+        f"({literal(route.company)}, {literal(route.topic)}, {partition})"
+        for route in settings.routes
+        for partition in route.partitions
+    ]
+    return spark.sql(f"SELECT * FROM VALUES {', '.join(lines)} AS targets(company, topic, partition)").coalesce(1)
+
+
+def literal(text: str) -> str:
+    """A Spark SQL string literal. Tables made of literals need no Python worker, unlike ``createDataFrame``."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def partition_of(bucket: int, partitions: Sequence[int]) -> int:

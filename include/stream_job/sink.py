@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 from stream_job.settings import Kafka
 
 DATABRICKS_VARIABLE = "DATABRICKS_RUNTIME_VERSION"  # set on every Databricks cluster, and only there
+
+_OLD_WRITERS = "spark.sql.sources.useV1SourceList"
 
 # Event Hubs drops idle connections after 240 s and closes
 # those that publish more than 1046528 bytes; idempotence keeps a producer's own retries from changing the order.
@@ -70,9 +72,15 @@ def options(kafka: Kafka, variables: Mapping[str, str]) -> dict[str, str]:
     return {f"kafka.{name}": value for name, value in properties.items()}
 
 
+def use_new_writer(spark: SparkSession) -> None:
+    """Have Spark write to Kafka through its newer interface. Its older one loses what ``observe`` counts."""
+    sources = spark.conf.get(_OLD_WRITERS, "").split(",")
+    spark.conf.set(_OLD_WRITERS, ",".join(name for name in sources if name.strip() != "kafka"))
+
+
 def write(messages: DataFrame, kafka_options: Mapping[str, str]) -> None:
     """Send messages (value, topic, partition) and wait until the hub has acknowledged every one."""
-    messages.write.format("kafka").options(**kafka_options).save()
+    messages.write.format("kafka").options(**kafka_options).mode("append").save()
 
 
 def _login_module(name: str, values: Mapping[str, str]) -> str:
