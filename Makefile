@@ -66,16 +66,17 @@ prepare: setup
 
 .venv/.uv: requirements-setup.txt
 	@echo "[1/2] a virtual environment in .venv"
-	@python=; for candidate in $(PYTHON) $(PYTHON_CANDIDATES); do \
-	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
+	@python=; bare=; for candidate in $(PYTHON) $(PYTHON_CANDIDATES); do \
+	  "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	  if "$$candidate" -c 'import ensurepip, venv' 2>/dev/null; then python=$$candidate; break; fi; \
+	  bare=$$candidate; \
 	done; \
-	if [ -z "$$python" ]; then \
+	if [ -z "$$python" ] && [ -n "$$bare" ]; then \
+	  echo "$$bare has no modules venv and ensurepip, which Debian and Ubuntu keep in a package of their own." >&2; \
+	  echo "Install it (apt-get install python3-venv), or name another: make PYTHON=/path/to/python3 …" >&2; exit 1; \
+	elif [ -z "$$python" ]; then \
 	  echo "No Python 3.11 or newer found: tried $(PYTHON) $(PYTHON_CANDIDATES)." >&2; \
 	  echo "Install one, or name it: make PYTHON=/path/to/python3.12 …" >&2; exit 1; \
-	fi; \
-	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
-	  echo "$$python has no modules venv and ensurepip, which Debian and Ubuntu keep in a package of their own." >&2; \
-	  echo "Install it (apt-get install python3-venv), or name another: make PYTHON=/path/to/python3 …" >&2; exit 1; \
 	fi; \
 	"$$python" --version && "$$python" -m venv --clear .venv
 	@$(BIN)/python -m pip install -q --no-input --require-hashes -r requirements-setup.txt
