@@ -22,6 +22,7 @@ from airflow.sdk import (
     get_parsing_context,
     task,
 )
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from lpm.config import Config, ConfigError, Environment, load_config
 from lpm.procedures.outcome import Outcome, ProcedureError, together
@@ -74,6 +75,11 @@ class Procedure:
     failures: Callable[[Any, str], list[str]] = failures_of_task
 
     @property
+    def all_params(self) -> dict[str, Param]:
+        """Its parameters and the one that every procedure has."""
+        return {**self.params, "reason": REASON}
+
+    @property
     def page(self) -> str:
         """Its page in the repository and, later, on the runbook site."""
         return f"docs/operations/{self.name}.md"
@@ -112,11 +118,6 @@ def report(outcome: Outcome) -> dict[str, Any]:
     return outcome.as_json()
 
 
-def unknown_keys(conf: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
-    """Keys of a trigger's conf that no parameter has. Airflow itself lets them pass in silence."""
-    return sorted(set(conf) - set(params))
-
-
 def retries(environment: Environment, azure: int) -> int:
     """How often to try again on Azure; locally nothing takes minutes to come true, so waiting longer is of no use."""
     return azure if environment.kind == "azure" else DEFAULT_RETRIES
@@ -134,7 +135,7 @@ def _dag(dag_id: str, procedure: Procedure, config: Config, environment: str) ->
         max_active_runs=1,
         dagrun_timeout=procedure.timeout,
         tags=["lpm", f"env:{environment}", f"procedure:{procedure.name}"],
-        params={**procedure.params, "reason": REASON},
+        params=procedure.all_params,
         default_args={
             "owner": OWNER,
             "retries": DEFAULT_RETRIES,
@@ -148,7 +149,7 @@ def _dag(dag_id: str, procedure: Procedure, config: Config, environment: str) ->
         procedure.tasks(config, config.environment(environment))
         steps = [step.task_id for step in dag.topological_sort()]
         roots, leaves = list(dag.roots), list(dag.leaves)
-        _check_request(environment) >> roots
+        _check_request(procedure, environment) >> roots
         leaves >> _result(procedure, steps)
     return dag
 
@@ -158,19 +159,23 @@ def _retry_policy() -> ExceptionRetryPolicy:
     return ExceptionRetryPolicy(
         rules=[
             RetryRule(exception=ProcedureError, action=RetryAction.FAIL, reason="a person has to act"),
+            RetryRule(
+                exception=AirflowNotFoundException, action=RetryAction.FAIL, reason="an Airflow connection is missing"
+            ),
             RetryRule(exception=ConfigError, action=RetryAction.FAIL, reason="the configuration is wrong"),
         ]
     )
 
 
-def _check_request(environment: str) -> Any:
+def _check_request(procedure: Procedure, environment: str) -> Any:
     @task(
         task_id=CHECK, doc_md="Refuses unknown parameters and a configuration with faults, before anything is touched."
     )
     def check_request(params: Any = None, dag_run: Any = None) -> dict[str, Any]:
-        if unknown := unknown_keys(dag_run.conf or {}, params):
+        # Not against params: Airflow has merged the conf into them.
+        if unknown := sorted(set(dag_run.conf or {}) - set(procedure.all_params)):
             raise ProcedureError(
-                f"unknown parameters: {', '.join(unknown)}; expected some of {', '.join(sorted(params))}\n"
+                f"unknown parameters: {', '.join(unknown)}; expected some of {', '.join(procedure.all_params)}\n"
                 "Next step: trigger again without them."
             )
         given = tuple(f"{name}: {value}" for name, value in sorted(params.items()) if value is not None)

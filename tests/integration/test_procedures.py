@@ -22,10 +22,10 @@ from lpm.config.models import Database
 from lpm.local import processes
 from lpm.local.kafka import Broker
 from lpm.local.postgres import Server
-from lpm.procedures import bootstrap, control, deploy_router, enable_cdf
+from lpm.procedures import bootstrap, control, deploy_router, deploy_stream, enable_cdf
 from lpm.procedures.control import Action
 from lpm.procedures.outcome import ProcedureError
-from lpm.render.names import source_table, streaming_job_name
+from lpm.render.names import source_table, stream_job_name, streaming_job_name
 
 INCLUDE = Path(__file__).resolve().parents[2] / "include"
 CONFIG = load_config()
@@ -276,3 +276,54 @@ def test_control_stops_and_starts_the_router(manager):
     assert len(control.control_router(CONFIG, LOCAL, manager, Action.RESTART).details) == 4
     with pytest.raises(ProcedureError, match=r"unknown shard 'shard-1'; expected some of .*did you mean 'shard-01'"):
         control.control_router(CONFIG, LOCAL, manager, Action.PAUSE, ["shard-1"])
+
+
+@pytest.fixture
+def ready(manager: ResourceManager, databricks: DatabricksClient, source: str) -> None:
+    """Everything that the stream job needs: hubs, tables, secrets and the feed."""
+    bootstrap.create_foundation(CONFIG, LOCAL, manager)
+    bootstrap.create_tables(CONFIG, LOCAL, databricks)
+    bootstrap.store_secrets(LOCAL, databricks, event_hubs_secrets(LOCAL))
+    enable_cdf.enable(CONFIG, LOCAL, databricks)
+
+
+def test_the_stream_is_deployed_once_paused_updated_and_restarted(databricks, ready):
+    with pytest.raises(ProcedureError, match=r"there is no Databricks job lpm-stream-local\n.*deploy_stream"):
+        control.control_stream(LOCAL, databricks, Action.PAUSE)
+    planned = deploy_stream.deploy_stream(CONFIG, LOCAL, databricks, dry_run=True)
+    assert "the job does not exist" in planned.details
+    assert deploy_stream.deploy_stream(CONFIG, LOCAL, databricks).changed
+    assert "makes progress" in deploy_stream.await_progress(LOCAL, databricks).summary
+
+    job = control.stream_job(LOCAL, databricks)
+    [first] = databricks.active_runs(job.id)
+    again = deploy_stream.deploy_stream(CONFIG, LOCAL, databricks)
+    assert (again.changed, again.summary) == (False, "no change: lpm-stream-local is as configured")
+    assert not control.control_stream(LOCAL, databricks, Action.RESUME).changed
+    assert [run.id for run in databricks.active_runs(job.id)] == [first.id], "the run was left alone"
+
+    assert control.control_stream(LOCAL, databricks, Action.PAUSE).details == (f"cancelled run {first.id}",)
+    assert not databricks.active_runs(job.id)
+    assert not control.control_stream(LOCAL, databricks, Action.PAUSE).changed
+    with pytest.raises(ProcedureError, match=r"is paused\n.*action resume"):
+        control.control_stream(LOCAL, databricks, Action.RESTART)
+
+    slower = LOCAL.model_copy(update={"stream": LOCAL.stream.model_copy(update={"trigger_seconds": 2.0})})
+    update = deploy_stream.deploy_stream(CONFIG, slower, databricks)
+    assert "continuous.pause_status: 'PAUSED', expected 'UNPAUSED'" in update.details
+    assert any("named_parameters.settings" in line for line in update.details)
+    [second] = databricks.active_runs(job.id)
+    restarted = control.control_stream(LOCAL, databricks, Action.RESTART)
+    assert restarted.details[0] == f"cancelled run {second.id}"
+    control.control_stream(LOCAL, databricks, Action.PAUSE)
+
+
+def test_a_stream_that_fails_shows_its_error(databricks, ready, source):
+    if databricks.find_job(stream_job_name(LOCAL)) is None:
+        deploy_stream.deploy_stream(CONFIG, LOCAL, databricks)
+        control.control_stream(LOCAL, databricks, Action.PAUSE)
+    databricks.sql(f"ALTER TABLE {source} UNSET TBLPROPERTIES ('delta.enableChangeDataFeed')")
+    assert control.control_stream(LOCAL, databricks, Action.RESUME).changed
+    with pytest.raises(ProcedureError, match=r"(?s)2 runs of lpm-stream-local failed.*DELTA_"):
+        deploy_stream.await_progress(LOCAL, databricks)
+    control.control_stream(LOCAL, databricks, Action.PAUSE)

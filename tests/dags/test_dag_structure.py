@@ -1,0 +1,73 @@
+"""What runs after what in each procedure, and what Airflow shows of it."""
+
+import pytest
+
+COMPANIES = ["C-1001", "C-1002", "C-1003", "C-2001", "C-2002", "O'Neill 07"]
+EDGES = {
+    "bootstrap": [
+        ("check_request", {"foundation", "tables", "secrets"}),
+        ("foundation", {"router"}),
+        ("router", {"target"}),
+        ("target", {"result"}),
+        ("tables", {"result"}),
+        ("secrets", {"result"}),
+    ],
+    "enable_cdf": [
+        ("check_request", {"check_prerequisites"}),
+        ("check_prerequisites", {"enable"}),
+        ("enable", {"validate"}),
+        ("validate", {"record"}),
+        ("record", {"result"}),
+    ],
+    "deploy_router": [("check_request", {"deploy"}), ("deploy", {"result"})],
+    "deploy_stream": [("check_request", {"deploy"}), ("deploy", {"await_progress"}), ("await_progress", {"result"})],
+    "control": [("check_request", {"stream", "router"}), ("stream", {"result"}), ("router", {"result"})],
+    "go_live": [
+        ("check_request", {"bootstrap"}),
+        ("bootstrap", {"enable_cdf"}),
+        ("enable_cdf", {"deploy_router"}),
+        ("deploy_router", {"deploy_stream"}),
+        ("deploy_stream", {"result"}),
+    ],
+}
+
+
+@pytest.mark.parametrize("procedure", EDGES)
+def test_the_tasks_run_in_the_order_that_the_procedure_needs(dags, procedure):
+    for environment in ("local", "prod"):
+        dag = dags[f"{procedure}__{environment}"]
+        found = {task.task_id: set(task.downstream_task_ids) for task in dag.tasks}
+        assert found == {**dict(EDGES[procedure]), "result": set()}
+
+
+def test_bootstrap_makes_one_target_task_for_each_company_and_shows_its_name(dags):
+    target = dags["bootstrap__local"].get_task("target")
+    assert target.op_kwargs_expand_input.value == {"company": COMPANIES}
+    assert target.map_index_template == "{{ task.op_kwargs['company'] }}"
+
+
+def test_go_live_triggers_its_own_environment_and_waits_without_retries(dags):
+    for environment in ("local", "devtest", "prod"):
+        for step in ("bootstrap", "enable_cdf", "deploy_router", "deploy_stream"):
+            task = dags[f"go_live__{environment}"].get_task(step)
+            assert task.trigger_dag_id == f"{step}__{environment}"
+            assert task.trigger_dag_id in dags
+            assert task.wait_for_completion
+            assert task.fail_when_dag_is_paused
+            assert set(task.conf) <= set(dags[task.trigger_dag_id].params), "procedures refuse unknown parameters"
+            assert task.retries == 0
+
+
+def test_the_router_has_time_for_its_new_role_on_azure_only(dags):
+    assert dags["deploy_router__prod"].get_task("deploy").retries == 5
+    assert dags["deploy_router__local"].get_task("deploy").retries == 2
+
+
+def test_control_offers_its_choices_and_the_default_changes_nothing_that_runs(dags):
+    params = dags["control__local"].params
+    assert params.get_param("action").schema["enum"] == ["pause", "resume", "restart"]
+    assert params["action"] == "resume"
+    assert params.get_param("part").schema["enum"] == ["stream", "router", "all"]
+    assert params.get_param("shards").schema["examples"] == ["shard-01", "shard-02"]
+    with pytest.raises(Exception, match="'stop' is not one of"):
+        params.get_param("action").resolve("stop")
