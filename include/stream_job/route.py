@@ -47,7 +47,8 @@ def targets(spark: SparkSession, settings: Settings) -> DataFrame:
 
 def literal(text: str) -> str:
     """A Spark SQL string literal. Tables made of literals need no Python worker, unlike ``createDataFrame``."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    # A dollar sign must not stand there as it is: Spark replaces ${name} by a setting, even inside a literal.
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\u0024") + '"'
 
 
 def partition_of(bucket: int, partitions: Sequence[int]) -> int:

@@ -167,7 +167,8 @@ def quoted(name: str) -> str:
 
 def literal(text: str) -> str:
     """A Spark SQL string literal, whatever the text contains."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    # A dollar sign must not stand there as it is: Spark replaces ${name} by a setting, even inside a literal.
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\u0024") + '"'
 
 
 def _event(**given: str) -> str:
