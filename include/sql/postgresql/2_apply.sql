@@ -48,7 +48,7 @@ BEGIN
 
     FOREACH lpm_guarded IN ARRAY ARRAY[false, true] LOOP
     BEGIN
-    WITH i AS MATERIALIZED (DELETE FROM "lpm"."tdr_streaming_inbox" RETURNING *),
+    WITH i AS MATERIALIZED (DELETE FROM "lpm"."tdr_streaming_inbox" RETURNING ctid AS place, *),
 
     -- 1. Validate every event, before any folding: else the result would depend on how the batches were cut.
     e AS MATERIALIZED (
@@ -120,14 +120,14 @@ BEGIN
             v.c13,
             v.c14,
             v.c15,
-            i.*
+            i.version, i.partition_id, i.place
         FROM i
         CROSS JOIN LATERAL (
             SELECT coalesce(i.info_companyid = lpm_company, false) AS company_ok,
                    CASE i.op WHEN 'upsert' THEN 1 WHEN 'delete' THEN 2 WHEN 'heartbeat' THEN 3 ELSE 0 END AS kind,
                    coalesce(i.version BETWEEN 0 AND 9007199254740992, false) AS version_ok,
-                   CASE WHEN octet_length(i.key_hash) = 64 AND pg_input_is_valid('\x' || i.key_hash, 'bytea') THEN decode(i.key_hash, 'hex') END AS key_hash,
-                   CASE WHEN octet_length(i.row_hash) = 64 AND pg_input_is_valid('\x' || i.row_hash, 'bytea') THEN decode(i.row_hash, 'hex') END AS row_hash
+                   CASE WHEN octet_length(i.key_hash) = 64 AND (NOT lpm_guarded OR pg_input_is_valid('\x' || i.key_hash, 'bytea')) THEN decode(i.key_hash, 'hex') END AS key_hash,
+                   CASE WHEN octet_length(i.row_hash) = 64 AND (NOT lpm_guarded OR pg_input_is_valid('\x' || i.row_hash, 'bytea')) THEN decode(i.row_hash, 'hex') END AS row_hash
             OFFSET 0 -- compute once
         ) AS f
         CROSS JOIN LATERAL (
@@ -180,22 +180,23 @@ BEGIN
         INSERT INTO lpm.quarantine AS q (digest, reason, "event_id", "op", "info_companyid", "key", "key_hash", "bucket", "version", "rank", "row_hash", "committed_at", "emitted_at", "schema_version", "payload", "partition_id", deliveries, first_seen, last_seen)
         SELECT p.digest, p.reason, p."event_id", p."op", p."info_companyid", p."key", p."key_hash", p."bucket", p."version", p."rank", p."row_hash", p."committed_at", p."emitted_at", p."schema_version", p."payload", p."partition_id", p.deliveries, lpm_moment, lpm_moment
         FROM (
-            SELECT b.*, count(*) OVER (PARTITION BY b.digest) AS deliveries, row_number() OVER (PARTITION BY b.digest) AS place
+            SELECT b.*, count(*) OVER (PARTITION BY b.digest) AS deliveries, row_number() OVER (PARTITION BY b.digest) AS copy
             FROM (
-                SELECT e.*, sha256(convert_to(concat_ws(chr(31),
-                    coalesce('=' || e."event_id", '-'),
-                    coalesce('=' || e."op", '-'),
-                    coalesce('=' || e."info_companyid", '-'),
-                    coalesce('=' || e."key_hash", '-'),
-                    coalesce('=' || e."version", '-'),
-                    coalesce('=' || e."row_hash", '-'),
-                    coalesce('=' || e."partition_id", '-'),
-                    coalesce('=' || e."payload", '-')
+                SELECT i.*, e.reason, sha256(convert_to(concat_ws(chr(31),
+                    coalesce('=' || i."event_id", '-'),
+                    coalesce('=' || i."op", '-'),
+                    coalesce('=' || i."info_companyid", '-'),
+                    coalesce('=' || i."key_hash", '-'),
+                    coalesce('=' || i."version", '-'),
+                    coalesce('=' || i."row_hash", '-'),
+                    coalesce('=' || i."partition_id", '-'),
+                    coalesce('=' || i."payload", '-')
                 ), 'UTF8')) AS digest
-                FROM e WHERE e.reason IS NOT NULL
+                FROM e JOIN i ON i.place = e.place
+                WHERE e.reason IS NOT NULL
             ) AS b
         ) AS p
-        WHERE p.place = 1
+        WHERE p.copy = 1
         ON CONFLICT (digest) DO UPDATE SET
             deliveries = q.deliveries + excluded.deliveries, last_seen = excluded.last_seen, reason = excluded.reason
     ),

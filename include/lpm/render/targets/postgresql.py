@@ -125,7 +125,8 @@ def too_long(column_type: ColumnType, x: str) -> str:
 
 def digest(x: str) -> str:
     """The bytes that 64 hexadecimal letters stand for, NULL when it is not that. Blanks make them fewer than 32."""
-    return f"CASE WHEN octet_length({x}) = 64 AND pg_input_is_valid('\\x' || {x}, 'bytea') THEN decode({x}, 'hex') END"
+    valid = f"(NOT lpm_guarded OR pg_input_is_valid('\\x' || {x}, 'bytea'))"
+    return f"CASE WHEN octet_length({x}) = 64 AND {valid} THEN decode({x}, 'hex') END"
 
 
 def canonical(column_type: ColumnType, x: str, value: str) -> str:  # noqa: PLR0911  # one return for each type
