@@ -83,12 +83,12 @@ def test_a_company_authority_is_trusted_even_beside_a_broken_certificate(
 def test_the_proxy_of_the_environment_is_javas_too(
     home: Path, no_network_settings: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://me:secret@proxy.example:8080")
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:se%20cret@proxy.example:8080")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,.example")
     options = java.network_options()
     assert "-Dhttps.proxyHost=proxy.example" in options
     assert "-Dhttps.proxyPort=8080" in options
-    assert "-Dhttps.proxyPassword=secret" in options
+    assert "-Dhttp.proxyPassword=se cret" in options
     assert "-Dhttp.nonProxyHosts=127.0.0.1|*.example" in options
 
 

@@ -204,8 +204,15 @@ def _run_ivy(name: str, jars: Sequence[Jar], transitive: bool, work: Path, repor
     if process.wait() != 0:
         raise JarError(
             f"the jars for {name} could not be fetched from Maven Central. Behind a company proxy set HTTPS_PROXY, "
-            "and SSL_CERT_FILE for its certificate authority. Ivy's last words:\n" + "\n".join(lines[-20:])
+            "and SSL_CERT_FILE for its certificate authority. Ivy says:\n" + _cause(lines)
         )
+
+
+def _cause(lines: list[str]) -> str:
+    """The lines of Ivy's output that tell why: the top of its summary of problems, else the end."""
+    told = [line for line in lines if line.strip()]
+    summary = [number for number, line in enumerate(told) if "problems summary" in line]
+    return "\n".join(told[summary[0] : summary[0] + 12] if summary else told[-20:])
 
 
 def _ivy_file(name: str, jars: Sequence[Jar]) -> str:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 
 from lpm.local import paths
@@ -133,11 +133,11 @@ def _proxy_options() -> list[str]:
         if address := proxies.get(scheme):
             proxy = urlsplit(address if "//" in address else f"//{address}")
             options += [f"-D{scheme}.proxyHost={proxy.hostname}", f"-D{scheme}.proxyPort={proxy.port or 3128}"]
-            if proxy.username:
+            if proxy.username:  # Ivy reads these two for https as well
                 options += [
-                    f"-D{scheme}.proxyUser={proxy.username}",
-                    f"-D{scheme}.proxyPassword={proxy.password or ''}",
-                    "-Djdk.http.auth.tunneling.disabledSchemes=",
+                    f"-Dhttp.proxyUser={unquote(proxy.username)}",
+                    f"-Dhttp.proxyPassword={unquote(proxy.password or '')}",
+                    "-Djdk.http.auth.tunneling.disabledSchemes=",  # Java refuses basic logins at proxies by default
                 ]
     if skipped := proxies.get("no"):
         hosts = "|".join(f"*{host}" if host.startswith(".") else host for host in skipped.replace(" ", "").split(","))
