@@ -209,10 +209,10 @@ def _run_ivy(name: str, jars: Sequence[Jar], transitive: bool, work: Path, repor
 
 
 def _cause(lines: list[str]) -> str:
-    """The lines of Ivy's output that tell why: the top of its summary of problems, else the end."""
+    """The lines of Ivy's output that tell why: the tops of its lists of problems, else the end."""
     told = [line for line in lines if line.strip()]
-    summary = [number for number, line in enumerate(told) if "problems summary" in line]
-    return "\n".join(told[summary[0] : summary[0] + 12] if summary else told[-20:])
+    heads = [number for number, line in enumerate(told) if line.startswith("::::") and line.strip(": ")]
+    return "\n".join(line for head in heads for line in told[head : head + 4]) if heads else "\n".join(told[-20:])
 
 
 def _ivy_file(name: str, jars: Sequence[Jar]) -> str:
