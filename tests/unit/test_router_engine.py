@@ -86,6 +86,9 @@ def test_a_payload_arrives_byte_for_byte(payload: str) -> None:
 @pytest.mark.parametrize(
     "message",
     [
+        b'{"a":"\\ud800"}',
+        b'[{}, {"a":"\\ud800"}]',
+        b"[" * 100_000,
         b"",
         b"nonsense",
         b'{"a":',
@@ -105,6 +108,14 @@ def test_a_message_that_is_no_event_is_dropped_and_counted_and_the_others_pass(m
     assert {alias: table["partition_id"].to_pylist() for alias, table in routed.outputs.items()} == {
         "company-c0": [0, 2]
     }
+
+
+def test_blanks_around_an_event_mean_nothing() -> None:
+    engine = engine_of("a")
+    assert companies(engine.run([b'{"info_companyid":"a"}'], [0])) == {"company-c0": ["a"]}
+    routed = engine.run([b' {"info_companyid":"x"}', b'\n\t{"info_companyid":"a"} \r\n'], [0, 0])
+    assert routed.malformed == 0
+    assert companies(routed) == {"company-c0": ["a"], "unrouted": ["x"]}
 
 
 def test_a_message_may_hold_an_array_or_lines_of_events() -> None:

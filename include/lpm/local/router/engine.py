@@ -34,8 +34,8 @@ class Engine:
         self._connection = duckdb.connect(config=_SETTINGS)
         columns = [f'"{PARTITION_ID}"', *(f"body.{_identifier(field)}" for field in query.fields)]
         # Every field is text: a declared number that is none would abort the batch, where TRY_CAST decides row by row.
-        structure = json.dumps(dict.fromkeys(query.fields, "VARCHAR"))
-        parsed = f"""SELECT json_transform(body, {_literal(structure)}) AS body, "{PARTITION_ID}" FROM {_MESSAGES}"""
+        self._structure = _literal(json.dumps(dict.fromkeys(query.fields, "VARCHAR")))
+        parsed = f"""SELECT json_transform(body, {self._structure}) AS body, "{PARTITION_ID}" FROM {_MESSAGES}"""
         self._connection.register(_MESSAGES, _messages([], []))
         self._connection.execute(
             f"CREATE TEMP VIEW {_identifier(query.source)} AS SELECT {', '.join(columns)} FROM ({parsed})"
@@ -50,7 +50,7 @@ class Engine:
             duckdb.Error: the query itself fails, such as a CAST of a value that is none; the job cannot go on.
         """
         malformed = 0
-        if not self._load(bodies, partition_ids):
+        if not self._loaded(bodies, partition_ids):
             # Rare, so that the good case pays nothing: look at each message on its own.
             bodies, partition_ids, malformed = self._well_formed(bodies, partition_ids)
             self._load(bodies, partition_ids)
@@ -59,17 +59,20 @@ class Engine:
             outputs |= _split(one.outputs, self._connection.sql(one.sql).to_arrow_table())
         return Routed(outputs, malformed)
 
-    def _load(self, bodies: Sequence[bytes], partition_ids: Sequence[int]) -> bool:
-        """Fill the steps. False when a body is not one JSON object."""
+    def _loaded(self, bodies: Sequence[bytes], partition_ids: Sequence[int]) -> bool:
+        """Fill the steps, unless a body is not plainly one JSON object."""
         if not all(body.startswith(b"{") for body in bodies):
             return False
         try:
-            self._connection.register(_MESSAGES, _messages(bodies, partition_ids))
-            for step in self._query.steps:
-                self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_identifier(step.name)} AS {step.sql}")
+            self._load(bodies, partition_ids)
         except (pa.ArrowInvalid, duckdb.InvalidInputException):  # not UTF-8; not JSON
             return False
         return True
+
+    def _load(self, bodies: Sequence[bytes], partition_ids: Sequence[int]) -> None:
+        self._connection.register(_MESSAGES, _messages(bodies, partition_ids))
+        for step in self._query.steps:
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_identifier(step.name)} AS {step.sql}")
 
     def _well_formed(self, bodies: Sequence[bytes], partition_ids: Sequence[int]) -> tuple[list[bytes], list[int], int]:
         """The events of all messages that can be read, and the number of those that cannot."""
@@ -78,7 +81,9 @@ class Engine:
         malformed = 0
         for body, partition_id in zip(bodies, partition_ids, strict=True):
             events = [body] if self._is_object(body) else _several(body)
-            malformed += not events
+            if not events or not all(self._is_object(event) for event in events):
+                malformed += 1
+                continue
             good += events
             partitions += [partition_id] * len(events)
         return good, partitions, malformed
@@ -88,7 +93,7 @@ class Engine:
             text = body.decode()
         except UnicodeDecodeError:
             return False
-        asked = "SELECT json_valid($1) AND json_type(CASE WHEN json_valid($1) THEN $1 END) = 'OBJECT'"
+        asked = f"SELECT TRY(json_type($1)) = 'OBJECT' AND TRY(json_transform($1, {self._structure})) IS NOT NULL"
         return bool(self._connection.execute(asked, [text]).fetchall()[0][0])
 
 
