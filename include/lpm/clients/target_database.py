@@ -75,7 +75,7 @@ class TargetDatabase:
         self.company = company
         self.dialect: Dialect = dialect
         self._url = make_url(url)
-        self._place = f"company {company.id!r}, server {self._url.host}, database {self._url.database}"
+        self.place = f"company {company.id!r}, server {self._url.host}, database {self._url.database}"
         self._engine = self._create_engine()
         schema, name = names.target_table(config).split(".")
         self._target = table(
@@ -318,7 +318,7 @@ class TargetDatabase:
             )
         except ImportError as error:
             raise TargetDatabaseError(
-                f"{self._place}: the database driver cannot be loaded ({error}); Azure SQL needs the system library "
+                f"{self.place}: the database driver cannot be loaded ({error}); Azure SQL needs the system library "
                 "unixODBC (Debian: libodbc2) and Microsoft's ODBC Driver 18 for SQL Server on every Airflow worker"
             ) from error
 
@@ -328,7 +328,7 @@ class TargetDatabase:
             with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise TargetDatabaseError(f"{self._place}: {_first_line(error)}; {_next_step(error)}") from error
+            raise TargetDatabaseError(f"{self.place}: {_first_line(error)}; {_next_step(error)}") from error
 
     def _count(self, query: Any) -> int:
         with self._transaction() as connection:
