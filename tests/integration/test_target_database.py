@@ -79,7 +79,7 @@ def test_an_azure_database_is_reached_on_the_configured_server(config: Config, m
 
 @pytest.mark.skipif(find_library("odbc") is not None, reason="this machine has unixODBC")
 def test_a_missing_driver_is_named_with_what_to_install(config: Config) -> None:
-    with pytest.raises(TargetDatabaseError, match="the database driver cannot be loaded.*libodbc2.*ODBC Driver 18"):
+    with pytest.raises(TargetDatabaseError, match=r"the database driver cannot be loaded.*libodbc2.*ODBC Driver 18"):
         TargetDatabase(config, OURS, "mssql+pyodbc://lpm:x@example.database.windows.net/x", "mssql")
 
 
