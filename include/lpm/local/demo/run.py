@@ -1,6 +1,7 @@
 """``lpm demo``: bring the local cloud up, go live through Airflow, keep traffic running, show and check it."""
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -96,6 +97,8 @@ def demo(*, once: bool) -> int:
 def _pipeline(endpoints: Endpoints) -> Pipeline:
     config = load_config()
     environment = config.environment("local")
+    # The stand-in has no host metadata; the SDK then takes what it is given, and says so at length.
+    logging.getLogger("databricks.sdk").setLevel(logging.ERROR)
     workspace = WorkspaceClient(host=endpoints.databricks.url, token=endpoints.databricks.token)
     source = Source(
         workspace,
@@ -119,7 +122,7 @@ def _go_live(endpoints: Endpoints, environment: str) -> None:
     dag_id = f"go_live__{environment}"
     _await(lambda: airflow.known(dag_id), f"Airflow to read {dag_id}", 120)
     run_id = airflow.trigger(dag_id, {"reason": "make demo"})
-    console.print(f"go_live: {airflow.page(dag_id, run_id)}")
+    console.print(f"go_live: {airflow.page(dag_id, run_id)}", soft_wrap=True)  # an address must stay on one line
     begun = time.monotonic()
 
     def show(task: TaskState) -> None:

@@ -68,8 +68,8 @@ class Source:
 
     def version(self) -> int:
         """The table's latest version."""
-        history = self.sql(f"SELECT max(version) FROM (DESCRIBE HISTORY {self.table_name})")
-        return int(next(history)[0] or 0)
+        newest = next(self.sql(f"DESCRIBE HISTORY {self.table_name} LIMIT 1"))
+        return int(newest[0] or 0)
 
     def insert(self, first: int, count: int, generation: int) -> None:
         """New rows with the numbers ``first`` to ``first + count - 1``."""
