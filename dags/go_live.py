@@ -1,11 +1,12 @@
 """The procedure go_live as Airflow DAGs, one for each enabled environment."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import chain
-from procedure_dags import FAILURE, RESULT, Procedure, as_list, dags_of, failures_of_task
+from procedure_dags import BEFORE, FAILURE, RESULT, Procedure, as_list, dags_of, failures_of_task
 
 from lpm.config import Config, Environment
 from lpm.procedures.outcome import Outcome
@@ -41,9 +42,15 @@ def triggered(ti: Any, step: str) -> dict[str, str]:
 
 
 def outcomes(ti: Any, step: str) -> list[Outcome]:
-    """The outcome of the run that a step triggered."""
+    """The outcome of the run that a step triggered: one line for each of its tasks, their details are in the run."""
     where = triggered(ti, step)
-    return [Outcome.from_json(data) for data in as_list(ti.xcom_pull(**where))] if where else []
+    found = [Outcome.from_json(data) for data in as_list(ti.xcom_pull(**where))] if where else []
+    return [replace(outcome, details=tuple(filter(is_main, outcome.details))) for outcome in found]
+
+
+def is_main(detail: str) -> bool:
+    """Whether a line is about a task, and no detail of one."""
+    return not detail.startswith(" ")
 
 
 def failures(ti: Any, step: str) -> list[str]:
@@ -52,7 +59,8 @@ def failures(ti: Any, step: str) -> list[str]:
     if not where:
         return failures_of_task(ti, step)
     link = ti.xcom_pull(task_ids=step, key="_link_TriggerDagRunLink")
-    return [f"{where['run_id']} ({link}): {reason}" for reason in as_list(ti.xcom_pull(**where, key=FAILURE))]
+    reasons = [reason.partition(f"\n{BEFORE}")[0] for reason in as_list(ti.xcom_pull(**where, key=FAILURE))]
+    return [f"{where['run_id']} ({link}): {reason}" for reason in reasons]
 
 
 globals().update(

@@ -30,6 +30,7 @@ from lpm.procedures.outcome import Outcome, ProcedureError, together
 OWNER = "edg-lpm"
 CHECK, RESULT = "check_request", "result"  # the first and the last task of every procedure
 DEFAULT_RETRIES = 2
+BEFORE = "before that, "  # begins the list of what was done before a failure
 FAILURE = "failure"  # XCom key of why a task failed
 log = logging.getLogger(__name__)
 
@@ -197,7 +198,7 @@ def _result(procedure: Procedure, steps: list[str]) -> Any:
         if failed := [name for name, state in states.items() if state == "failed" and name != RESULT]:
             ti.xcom_push("return_value", outcome.as_json())  # what was done before, for whoever reads the run
             reasons = [f"{step}: {reason}" for step in [CHECK, *steps] for reason in procedure.failures(ti, step)]
-            done = [f"before that, {outcome.text}"] if outcome.details else []
+            done = [f"{BEFORE}{outcome.text}"] if outcome.details else []
             raise ProcedureError("\n".join([f"failed: {', '.join(sorted(failed))}", *reasons, *done]))
         return report(outcome)
 
