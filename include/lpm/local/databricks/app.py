@@ -45,7 +45,13 @@ def create_app(stand_in: StandIn) -> FastAPI:
     trouble = faults.Faults()
 
     def start_spark() -> "SparkSession":
-        conf = {"spark.driver.maxResultSize": "128m"}  # far more than a statement may return
+        conf = {
+            "spark.driver.maxResultSize": "128m",  # far more than a statement may return
+            # A long statement holds two slots; others go on in the rest. Their threads share the processors.
+            "spark.master": "local[8]",
+            "spark.default.parallelism": "2",
+            "spark.sql.leafNodeDefaultParallelism": "2",
+        }
         return spark.session(folders.warehouse, "databricks-stand-in", stand_in.memory, conf)
 
     warehouse = Warehouse(folders.warehouse, mounts, start_spark)

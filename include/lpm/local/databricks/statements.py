@@ -66,8 +66,9 @@ class Statement:
     columns: list[dict[str, Any]] = field(default_factory=list)
     chunks: list[list[list[str | None]]] = field(default_factory=list)
     truncated: bool = False
-    ended: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)  # its last state is known
     ended_at: float = 0.0
+    left: threading.Event = field(default_factory=threading.Event)  # its thread has let go of Spark
 
     @property
     def state(self) -> State:
@@ -139,9 +140,13 @@ class Warehouse:
     def cancel(self, statement: Statement) -> None:
         """Cancel a statement; nothing if it has ended."""
         statement.end("CANCELED")
-        if self.state == "RUNNING":
-            # Also the jobs to come: a statement that is still being planned has none yet.
-            self._spark.result().sparkContext._jsc.sc().cancelJobGroupAndFutureJobs(statement.id)
+        threading.Thread(target=self._cancel_jobs, args=[statement], daemon=True).start()
+
+    def _cancel_jobs(self, statement: Statement) -> None:
+        """Cancel its Spark jobs until none can follow: a statement that is still being planned has none yet."""
+        while not statement.left.wait(0.2):
+            if self.state == "RUNNING":
+                self._spark.result().sparkContext.cancelJobGroup(statement.id)
 
     def _forget_old(self) -> None:
         for statement in list(self._statements.values()):
@@ -158,6 +163,8 @@ class Warehouse:
             statement.error, statement.sql_state = _explain(error)
             statement.end("FAILED")
             _leave_when_spark_is_gone(error)
+        finally:
+            statement.left.set()
 
     def _run_in(self, session: "SparkSession", statement: Statement) -> None:
         if statement.ended.is_set():  # cancelled while it waited
