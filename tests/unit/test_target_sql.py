@@ -15,6 +15,7 @@ COMPANY = Company(id="O'Neill $(partitions)", name="Example", shard="shard-01", 
 # Statements that no parser at hand knows. Everything else must parse.
 PROCEDURAL = [
     r"SET (NOCOUNT|XACT_ABORT|ANSI_NULLS|QUOTED_IDENTIFIER) ON",
+    r"SET @now = SYSUTCDATETIME\(\)",
     r"IF NOT EXISTS \(SELECT 1 FROM inserted\) RETURN",
     r"EXEC @granted = sp_getapplock @Resource = N'lpm.apply', @LockMode = N'Exclusive', "
     r"@LockOwner = N'Transaction', @LockTimeout = 60000",

@@ -230,7 +230,7 @@ class TargetDatabase:
             query = f"""
                 SELECT TOP (1) {", ".join(f"PERCENTILE_CONT({part}) {over}" for part in (0.5, 0.95, 0.99))}
                 FROM (SELECT DATEDIFF_BIG(microsecond, lpm_committed_at, lpm_applied_at) / 1e6 AS x FROM {target}
-                      WHERE lpm_applied_at > DATEADD(millisecond, -1000 * :seconds, SYSUTCDATETIME())
+                      WHERE lpm_applied_at > DATEADD(millisecond, -CONVERT(int, 1000 * :seconds), SYSUTCDATETIME())
                         AND lpm_committed_at IS NOT NULL) AS recent"""
         with self._transaction() as connection:
             row = connection.execute(text(query), {"seconds": seconds}).first()

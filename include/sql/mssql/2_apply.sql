@@ -14,7 +14,7 @@ SET XACT_ABORT ON;
 IF NOT EXISTS (SELECT 1 FROM inserted) RETURN;
 
 DECLARE @company nvarchar(400) = $(company_literal);
-DECLARE @now datetime2(6) = SYSUTCDATETIME();
+DECLARE @now datetime2(6);
 DECLARE @granted int = 0;
 
 -- 1. Validate every event, before any folding: else the result would depend on how the batches were cut.
@@ -158,7 +158,8 @@ CROSS APPLY (
         -- U+0000 and half a surrogate pair can only arrive escaped; PostgreSQL cannot hold them, so neither takes them
         WHEN CHARINDEX(N'\u', p.document COLLATE Latin1_General_BIN2) > 0 AND EXISTS (
             SELECT 1 FROM OPENJSON(p.document) AS k
-            WHERE CHARINDEX(NCHAR(0), CONCAT(k.[key], k.[value]) COLLATE Latin1_General_BIN2) > 0
+            WHERE CHARINDEX(NCHAR(0), k.[key] COLLATE Latin1_General_BIN2) > 0
+               OR CHARINDEX(NCHAR(0), k.[value] COLLATE Latin1_General_BIN2) > 0
                OR CONVERT(nvarchar(max), CONVERT(varchar(max), k.[value] COLLATE Latin1_General_100_BIN2_UTF8)) COLLATE Latin1_General_BIN2 <> k.[value] COLLATE Latin1_General_BIN2
         ) THEN N'malformed_json'
         WHEN a.row_hash IS NULL THEN N'bad_row_hash'
@@ -205,6 +206,7 @@ SELECT e.digest, MIN(e.id), COUNT_BIG(*) FROM #e AS e WHERE e.reason IS NOT NULL
 -- 3. One writer at a time from here to the end of the transaction. Nothing above has read what is stored.
 EXEC @granted = sp_getapplock @Resource = N'lpm.apply', @LockMode = N'Exclusive', @LockOwner = N'Transaction', @LockTimeout = 60000;
 IF @granted < 0 THROW 51001, N'lpm.apply: the lock was not granted within 60 s; send the batch again', 1;
+SET @now = SYSUTCDATETIME();
 
 -- 4. Keep what was refused: one row for each distinct event, counted when it comes again.
 UPDATE t SET deliveries = t.deliveries + q.deliveries, last_seen = @now, reason = e.reason
