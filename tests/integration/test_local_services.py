@@ -138,3 +138,13 @@ def test_the_server_runs_below_a_folder_that_its_account_cannot_enter(open_folde
     places = {server._place(), server.folder}
     server.delete()
     assert not any(place.exists() for place in places)
+
+
+def test_a_server_whose_first_start_was_killed_starts_anew(open_folder: Path) -> None:
+    server = Server(open_folder / "server")
+    half = server.folder / "data.half"
+    half.mkdir(parents=True)
+    (half / "PG_VERSION").write_text("18\n")
+    with server:
+        assert server.answers()
+    assert not half.exists()

@@ -32,8 +32,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def say(text: str) -> None:
-    """Print at once, also into a pipe."""
-    print(text, flush=True)
+    """Print at once, also into a pipe, and whole lines when several threads talk."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def _prepare(_: argparse.Namespace) -> int:

@@ -97,7 +97,7 @@ class Server:
         self.folder.mkdir(parents=True, exist_ok=True)
         java.write_atomically(self.folder / "server.json", json.dumps(asdict(self._state)).encode(), mode=0o600)
         programs, data = self._programs(), self._place() / "data"
-        if not (data / "PG_VERSION").exists():
+        if not data.exists():
             self._initialise(programs, data)
         _remove_stale_pid_file(data)
         options = [option for name, value in SETTINGS.items() for option in ("-c", f"{name}={value}")]
@@ -159,15 +159,11 @@ class Server:
         return Path(tempfile.gettempdir()) / f"lpm-postgres-{key}"
 
     def _place(self) -> Path:
-        """Where the data lies: made, and owned by the account that runs the server."""
+        """Where the data folder lies; the account that runs the server can enter it."""
         if self.user is None:
             return self.folder
         place = self.folder if _can_enter(self.folder, self.user) else self._outside()
         _own_folder(place)
-        data = place / "data"
-        if not data.exists():
-            data.mkdir(mode=0o700)
-            shutil.chown(data, self.user)
         return place
 
     def _programs(self) -> Path:
@@ -187,14 +183,17 @@ class Server:
         return copy / "pginstall" / "bin"
 
     def _initialise(self, programs: Path, data: Path) -> None:
-        password = data.with_name("password")
+        half, password = data.with_name("data.half"), data.with_name("password")
+        shutil.rmtree(half, ignore_errors=True)  # of an attempt that was killed
+        half.mkdir(mode=0o700)
         java.write_atomically(password, self.password.encode(), mode=0o600)
         try:
             if self.user:
+                shutil.chown(half, self.user)
                 shutil.chown(password, self.user)
             options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
             done = subprocess.run(
-                [str(programs / "initdb"), "-D", str(data), "-U", USER, f"--pwfile={password}", *options],
+                [str(programs / "initdb"), "-D", str(half), "-U", USER, f"--pwfile={password}", *options],
                 cwd="/",
                 capture_output=True,
                 text=True,
@@ -204,7 +203,8 @@ class Server:
         finally:
             password.unlink()
         if done.returncode != 0:
-            raise RuntimeError(f"initdb could not make {data}: {done.stdout}{done.stderr}")
+            raise RuntimeError(f"initdb could not make {half}: {done.stdout}{done.stderr}")
+        half.rename(data)
 
 
 def _own_folder(folder: Path) -> None:

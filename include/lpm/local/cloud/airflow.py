@@ -50,6 +50,8 @@ def prepare(folder: Path, environment: Mapping[str, str]) -> None:
         marker, wanted = folder / "migrated", version("apache-airflow-core")
         if marker.exists() and marker.read_text() == wanted and (folder / "airflow.db").exists():
             return
+        if not marker.exists():  # a first migration that was killed leaves a database that no other can finish
+            (folder / "airflow.db").unlink(missing_ok=True)
         passwords = {login.user: login.password for login in LOGINS}
         write_atomically(folder / "passwords.json", json.dumps(passwords).encode(), mode=0o600)
         log = folder / "migrate.log"

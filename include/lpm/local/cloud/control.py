@@ -3,9 +3,10 @@
 import fcntl
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -107,16 +108,24 @@ def _start_parts(cloud: Cloud, report: Report) -> None:
     parts = cloud.parts()
     supervisor = Supervisor(cloud.folder, cloud.state)
     started: dict[str, Future[None]] = {}
+    given_up = threading.Event()
     with ThreadPoolExecutor(len(parts)) as pool:
         for part in parts:  # those that a part depends on stand above it in the table
             needed = [started[name] for name in part.depends_on]
-            started[part.name] = pool.submit(_start_part, part, needed, supervisor, report)
+            started[part.name] = pool.submit(_start_part, part, needed, supervisor, given_up, report)
+        try:
+            wait(started.values())
+        except BaseException:  # Ctrl-C: the threads must not keep this process for minutes
+            given_up.set()
+            raise
     errors = [f"{name}: {future.exception()}" for name, future in started.items() if future.exception()]
     if errors:
         raise CloudError("the local cloud is not complete\n" + "\n".join(errors))
 
 
-def _start_part(part: Part, needed: list[Future[None]], supervisor: Supervisor, report: Report) -> None:
+def _start_part(
+    part: Part, needed: list[Future[None]], supervisor: Supervisor, given_up: threading.Event, report: Report
+) -> None:
     for each in needed:
         each.result()
     begun = time.monotonic()
@@ -130,7 +139,8 @@ def _start_part(part: Part, needed: list[Future[None]], supervisor: Supervisor, 
             raise CloudError(
                 f"not healthy after {time.monotonic() - begun:.0f} s, is {state}. End of {log}:\n{processes.tail(log)}"
             )
-        time.sleep(0.1)
+        if given_up.wait(0.1):
+            return
     if part.then:
         part.then()
     report(f"  {part.name:<22} {part.address:<24} {time.monotonic() - begun:5.1f} s")
