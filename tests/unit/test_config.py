@@ -142,6 +142,11 @@ def test_an_unknown_shard_is_answered_with_the_nearest_one(folder: Path, edit: E
     assert "did you mean 'shard-01'?" in the_problem(folder)
 
 
+def test_a_shard_without_a_company_is_refused(folder: Path, edit: Edit) -> None:
+    edit("companies.yml", "shards: [shard-01, shard-02]", "shards: [shard-01, shard-02, shard-03]")
+    assert "shard 'shard-03' has no company" in the_problem(folder)
+
+
 def test_a_shard_takes_no_more_companies_than_the_limit(folder: Path, edit: Edit) -> None:
     edit("pipeline.yml", "companies_per_shard: 20", "companies_per_shard: 2")
     found = problems(folder)

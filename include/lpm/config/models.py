@@ -36,6 +36,8 @@ RESERVED_COLUMNS = frozenset(
 )
 NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
 DNS_LABEL = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
+# Streaming jobs are named after the environment and the shard and may have 63 characters, consumer groups 50.
+SHARD_NAME = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ class Company(Model):
 class Companies(Model):
     """``companies.yml``."""
 
-    shards: tuple[Annotated[str, Field(pattern=DNS_LABEL)], ...] = Field(min_length=1)
+    shards: tuple[Annotated[str, Field(pattern=SHARD_NAME)], ...] = Field(min_length=1)
     companies: tuple[Company, ...] = Field(min_length=1)
 
 

@@ -64,6 +64,10 @@ def _shards(pipeline: Pipeline, companies: Companies) -> Iterator[Fault]:
     for index, shard in enumerate(companies.shards):
         if shard in companies.shards[:index]:
             yield Fault("companies.yml", ("shards", index), f"shard {shard!r} is listed twice")
+        elif all(company.shard != shard for company in companies.companies):
+            yield Fault(
+                "companies.yml", ("shards", index), f"shard {shard!r} has no company; its router would route nothing"
+            )
     for index, company in enumerate(companies.companies):
         if company.shard not in companies.shards:
             yield Fault(
