@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from ctypes.util import find_library
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -83,23 +84,31 @@ def test_a_missing_driver_is_named_with_what_to_install(config: Config) -> None:
         TargetDatabase(config, OURS, "mssql+pyodbc://lpm:x@example.database.windows.net/x", "mssql")
 
 
-def test_a_database_that_is_down_is_named_and_works_again_when_it_is_back(config: Config, tmp_path: Path) -> None:
+def test_a_fresh_server_takes_many_companies_at_once_and_a_stopped_one_is_named_until_it_is_back(
+    config: Config, tmp_path: Path
+) -> None:
     server = Server(tmp_path / "server")
     with server:
-        server.create_database("target")
-        database = TargetDatabase(config, OURS, server.url("target"), "postgresql")
-        database.apply_schema()
+        databases = []
+        for number in range(4):
+            server.create_database(f"target_{number}")
+            databases.append(TargetDatabase(config, OURS, server.url(f"target_{number}"), "postgresql"))
+        with ThreadPoolExecutor() as pool:  # as bootstrap does; roles belong to the server, so they are made in a race
+            changes = list(pool.map(lambda each: each.apply_schema(), databases))
+        assert all("created table dbo.tdr_streaming" in each for each in changes)
+        database = databases[0]
         database.insert_inbox([upsert(1)])
     with pytest.raises(TargetDatabaseError) as failure:
         database.row_count()
     message = str(failure.value)
-    assert message.startswith(f"company {COMPANY!r}, server 127.0.0.1, database target: ")
+    assert message.startswith(f"company {COMPANY!r}, server 127.0.0.1, database target_0: ")
     assert "check that the server runs" in message
     assert server.password not in message
     with server:
         assert database.row_count() == 1
         database.insert_inbox([upsert(2)])
-        database.close()
+        for each in databases:
+            each.close()
     server.delete()
 
 
