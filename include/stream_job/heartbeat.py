@@ -22,10 +22,12 @@ class Heartbeat:
         spark: SparkSession,
         settings: Settings,
         kafka_options: Mapping[str, str],
+        is_idle: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._kafka_options = kafka_options
+        self._is_idle = is_idle
         self._clock = clock
         self._next = clock()
         self._sent: int | None = None
@@ -39,12 +41,10 @@ class Heartbeat:
         """
         if self._clock() < self._next:
             return None
-        committed = offsets.last_committed(Path(self._settings.checkpoint))
-        if committed is None or committed.offset.snapshot_running:
+        position = offsets.position(Path(self._settings.checkpoint), self._is_idle)
+        if position is None or position.complete_version in (None, self._sent):
             return None
-        version = committed.offset.complete_version
-        if version == self._sent or version < 0:
-            return None
+        version = position.complete_version
         sink.write(
             self._targets.selectExpr("*", f"CAST({version} AS BIGINT) AS version").selectExpr(
                 f"{self._settings.expressions.heartbeat} AS value", "topic", "partition"

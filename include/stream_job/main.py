@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
@@ -78,6 +79,7 @@ def main() -> None:
         MetricsMissingError,
         sink.SecretMissingError,
         PySparkException,
+        Py4JError,
     ) as error:
         raise SystemExit(f"stream job failed: {explained(error)}") from error
 
@@ -89,7 +91,7 @@ def run(spark: SparkSession, settings: Settings, variables: Mapping[str, str]) -
         SourceError: the source table lacks a column of the contract.
         SecretMissingError: a secret's environment variable is not set.
         CheckpointError: the checkpoint is of an unknown format.
-        PySparkException: the query failed.
+        PySparkException, Py4JError: the query or a write beside it failed.
     """
     for name, value in settings.session.items():
         spark.conf.set(name, value)
@@ -101,10 +103,14 @@ def run(spark: SparkSession, settings: Settings, variables: Mapping[str, str]) -
     spark.streams.addListener(listener)
     try:
         query = start(change_feed(spark, settings), settings, processor, counts)
-        progress = ProgressTable(spark, settings, query.runId)
-        heartbeat = Heartbeat(spark, settings, kafka_options)
+
+        def is_idle() -> bool:
+            return not query.status["isDataAvailable"]
+
+        progress = ProgressTable(spark, settings, query.runId, is_idle)
+        heartbeat = Heartbeat(spark, settings, kafka_options, is_idle)
         while not query.awaitTermination(TICK_SECONDS):
-            if version := heartbeat.beat():
+            if (version := heartbeat.beat()) is not None:
                 log.info("everything up to version %d is sent", version)
             progress.write_when_due(listener.completed, counts)
     finally:

@@ -5,6 +5,7 @@ covers has been acknowledged by the hub, so it is the heartbeat's version.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,40 +19,43 @@ class CheckpointError(RuntimeError):
 
 @dataclass(frozen=True)
 class SourceOffset:
-    """How far the source is read. Every version up to ``complete_version`` is, once ``snapshot_running`` is false."""
+    """How far the source is read: everything before ``version``, and of ``version`` the files up to ``index``."""
 
-    complete_version: int
+    version: int
+    index: int  # below 0: nothing of the version
     snapshot_running: bool
 
 
 @dataclass(frozen=True)
-class CommittedBatch:
-    """The newest batch whose events are all acknowledged."""
+class Position:
+    """What the newest committed batch has reached. Every version up to ``complete_version`` is acknowledged.
+
+    ``complete_version`` is None while the initial snapshot is being sent.
+    """
 
     batch_id: int
-    offset: SourceOffset
+    complete_version: int | None
 
 
 def parse_source_offset(text: str) -> SourceOffset:
-    """Delta's source offset, as in the offset log and in the progress of a query.
-
-    ``reservoirVersion`` is the version being read; whatever its ``index``, everything before it is read.
+    """Delta's source offset, as the offset log has it.
 
     Raises:
         CheckpointError: another format than this job knows.
     """
     try:
         offset = json.loads(text)
-        version, source_version = offset["reservoirVersion"], offset["sourceVersion"]
+        version, index, source_version = offset["reservoirVersion"], offset["index"], offset["sourceVersion"]
         snapshot_running = offset["isStartingVersion"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise CheckpointError(f"not an offset of a Delta source: {text[:300]!r}") from error
-    if source_version != SOURCE_VERSION or type(version) is not int or type(snapshot_running) is not bool:
+    types = [type(version), type(index), type(snapshot_running)]
+    if source_version != SOURCE_VERSION or types != [int, int, bool]:
         raise CheckpointError(
             f"Delta source offset of format {source_version!r}, expected {SOURCE_VERSION}: {text[:300]!r}. "
             "A new runtime may have changed it; adapt stream_job.offsets before heartbeats can be sent again"
         )
-    return SourceOffset(complete_version=version - 1, snapshot_running=snapshot_running)
+    return SourceOffset(version, index, snapshot_running)
 
 
 def parse_offset_log(text: str) -> SourceOffset:
@@ -66,8 +70,15 @@ def parse_offset_log(text: str) -> SourceOffset:
     return parse_source_offset(lines[2])
 
 
-def last_committed(checkpoint: Path) -> CommittedBatch | None:
-    """The newest committed batch, or None before the first one.
+def position(checkpoint: Path, is_idle: Callable[[], bool]) -> Position | None:
+    """What the newest committed batch has reached, None before the first one.
+
+    A version with change files (updates, deletes, merges) leaves the offset inside that version although it is read as
+    a whole; only the next version moves it on. A query that finds nothing more to read has read it.
+
+    Args:
+        checkpoint: Folder of the query's checkpoint.
+        is_idle: Whether the query, when it looked for data last, found none.
 
     Raises:
         CheckpointError: the checkpoint is of a format this job does not know.
@@ -77,7 +88,12 @@ def last_committed(checkpoint: Path) -> CommittedBatch | None:
     if not batches:
         return None
     newest = max(batches)
-    return CommittedBatch(newest, parse_offset_log((checkpoint / "offsets" / str(newest)).read_text(encoding="utf-8")))
+    offset = parse_offset_log((checkpoint / "offsets" / str(newest)).read_text(encoding="utf-8"))
+    if offset.snapshot_running:
+        return Position(newest, None)
+    # Asked after the commit was seen: a query that is idle now looked for data after that batch.
+    whole = offset.index >= 0 and is_idle()
+    return Position(newest, offset.version if whole else offset.version - 1)
 
 
 def query_id(checkpoint: Path) -> str:

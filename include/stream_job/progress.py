@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as sf
@@ -33,12 +35,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CompletedBatch:
-    """Spark's report of a completed micro-batch. ``source_offset`` is Delta's offset, unread."""
+    """Spark's report of a completed micro-batch."""
 
     batch_id: int
     seconds: float
     ended_at: datetime
-    source_offset: str
 
 
 class ProgressListener(StreamingQueryListener):  # type: ignore[misc]  # pyspark is not typed here
@@ -60,7 +61,6 @@ class ProgressListener(StreamingQueryListener):  # type: ignore[misc]  # pyspark
                 batch_id=report.batchId,
                 seconds=seconds,
                 ended_at=started_at + timedelta(seconds=seconds),
-                source_offset=report.sources[0].endOffset,
             )
         )
 
@@ -104,11 +104,17 @@ class ProgressTable:
     """
 
     def __init__(
-        self, spark: SparkSession, settings: Settings, run_id: UUID | str, clock: Callable[[], float] = time.monotonic
+        self,
+        spark: SparkSession,
+        settings: Settings,
+        run_id: UUID | str,
+        is_idle: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spark = spark
         self._settings = settings
         self._run_id = str(run_id)
+        self._is_idle = is_idle
         self._clock = clock
         self._next_line = clock() + settings.progress_seconds
         self._next_cleaning = clock() + FIRST_CLEANING_SECONDS
@@ -128,7 +134,7 @@ class ProgressTable:
             self._line().coalesce(1).write.format("delta").mode("append").saveAsTable(self._settings.progress_table)
             self._interval = Interval()
             self._clean_when_due()
-        except PySparkException as error:
+        except (PySparkException, Py4JError) as error:
             log.warning(
                 "progress was not written to %s: %s", self._settings.progress_table, str(error).partition("\n")[0]
             )
@@ -137,15 +143,15 @@ class ProgressTable:
 
     def _line(self) -> DataFrame:
         interval, newest = self._interval, self._newest
-        offset = offsets.parse_source_offset(newest.source_offset) if newest else None
+        position = offsets.position(Path(self._settings.checkpoint), self._is_idle)
         reasons = [sf.lit(item) for pair in interval.dead_letters.items() for item in pair]
         values: dict[str, tuple[object, str]] = {
             "recorded_at": (datetime.now(UTC), "TIMESTAMP"),
             "run_id": (self._run_id, "STRING"),
-            "batch_id": (newest.batch_id if newest else None, "BIGINT"),
+            "batch_id": (position.batch_id if position else None, "BIGINT"),
             "batches": (interval.batches, "BIGINT"),
-            "source_version": (offset.complete_version if offset and not offset.snapshot_running else None, "BIGINT"),
-            "snapshot_running": (offset.snapshot_running if offset else None, "BOOLEAN"),
+            "source_version": (position.complete_version if position else None, "BIGINT"),
+            "snapshot_running": (position.complete_version is None if position else None, "BOOLEAN"),
             "input_rows": (interval.input_rows, "BIGINT"),
             "emitted_upserts": (interval.emitted_upserts, "BIGINT"),
             "emitted_deletes": (interval.emitted_deletes, "BIGINT"),

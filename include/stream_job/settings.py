@@ -5,7 +5,6 @@ Secrets are not in it; it names the environment variables that hold them.
 
 import dataclasses
 import json
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -142,9 +141,7 @@ def _value(expected: Any, value: Any, where: str) -> Any:
     if origin is Mapping:
         if not isinstance(value, dict):
             raise SettingsError(f"{where} is {value!r}, expected an object")
-        return types.MappingProxyType(
-            {key: _value(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-        )
+        return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if origin is Literal:
         if value not in arguments:
             raise SettingsError(f"{where} is {value!r}, expected one of {', '.join(arguments)}")

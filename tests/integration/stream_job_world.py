@@ -113,8 +113,9 @@ class World:
     def kafka_options(self) -> dict[str, str]:
         return sink.options(self.settings.kafka, self.variables)
 
-    def heartbeat(self) -> Heartbeat:
-        return Heartbeat(self.spark, self.settings, self.kafka_options)
+    def heartbeat(self, query: StreamingQuery | None = None) -> Heartbeat:
+        """Heartbeats as the job sends them; without a query, as if it were busy."""
+        return Heartbeat(self.spark, self.settings, self.kafka_options, lambda: idle(query))
 
     @contextmanager
     def running(self) -> Iterator[StreamingQuery]:
@@ -167,6 +168,11 @@ class World:
         for row in rows.collect():
             state.setdefault(row.company, {})[row.key] = row.payload
         return state
+
+
+def idle(query: StreamingQuery | None) -> bool:
+    """Whether the query found nothing to read when it looked last."""
+    return query is not None and not query.status["isDataAvailable"]
 
 
 def applied(events: list[Event]) -> dict[str, dict[str, str]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_job.offsets import CheckpointError, last_committed, parse_offset_log, parse_source_offset, query_id
+from stream_job.offsets import CheckpointError, Position, parse_offset_log, parse_source_offset, position, query_id
 
 
 def offset(version: int, *, snapshot: bool = False, index: int = -1, source_version: object = 1) -> str:
@@ -20,14 +20,28 @@ def offset(version: int, *, snapshot: bool = False, index: int = -1, source_vers
     )
 
 
-def test_everything_before_the_version_being_read_is_complete() -> None:
-    assert parse_source_offset(offset(12)).complete_version == 11
-    assert parse_source_offset(offset(12, index=3)).complete_version == 11
-    assert not parse_source_offset(offset(12)).snapshot_running
+def checkpoint(folder: Path, committed: str) -> Path:
+    for name, text in [("offsets", f"v1\n{{}}\n{committed}"), ("commits", "v1\n{}")]:
+        (folder / name).mkdir()
+        (folder / name / "7").write_text(text)
+    return folder
 
 
-def test_a_running_snapshot_is_seen() -> None:
-    assert parse_source_offset(offset(12, snapshot=True)).snapshot_running
+@pytest.mark.parametrize(
+    ("committed", "idle", "complete"),
+    [
+        (offset(12), False, 11),
+        (offset(12), True, 11),
+        (offset(12, index=3), False, 11),  # perhaps a part of version 12 is still to come
+        (offset(12, index=3), True, 12),  # the query looked: nothing of it is
+        (offset(12, snapshot=True), True, None),
+        (offset(12, snapshot=True, index=5), True, None),
+    ],
+)
+def test_only_versions_that_are_read_to_their_end_are_complete(
+    tmp_path: Path, committed: str, idle: bool, complete: int | None
+) -> None:
+    assert position(checkpoint(tmp_path, committed), lambda: idle) == Position(7, complete)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", "-", offset(3, source_version=4), offset(3, source_version="1")])
@@ -37,24 +51,22 @@ def test_an_unknown_source_offset_is_refused(text: str) -> None:
 
 
 def test_the_offset_log_has_its_version_and_one_source() -> None:
-    assert parse_offset_log(f'v1\n{{"batchWatermarkMs":0}}\n{offset(5)}').complete_version == 4
+    assert parse_offset_log(f'v1\n{{"batchWatermarkMs":0}}\n{offset(5)}').version == 5
     for text in ["", f"v2\n{{}}\n{offset(5)}", f"v1\n{{}}\n{offset(5)}\n{offset(6)}", "v1\n{}"]:
         with pytest.raises(CheckpointError, match="expected an offset log v1 with one source"):
             parse_offset_log(text)
 
 
 def test_only_a_committed_batch_counts(tmp_path: Path) -> None:
-    assert last_committed(tmp_path) is None
+    assert position(tmp_path, lambda: True) is None
     for folder in ("offsets", "commits"):
         (tmp_path / folder).mkdir()
-    assert last_committed(tmp_path) is None
+    assert position(tmp_path, lambda: True) is None
     for batch, version in [(9, 20), (10, 25), (11, 31)]:
         (tmp_path / "offsets" / str(batch)).write_text(f"v1\n{{}}\n{offset(version)}")
     for name in ("9", "10", ".10.crc", "11.tmp"):
         (tmp_path / "commits" / name).touch()
-    committed = last_committed(tmp_path)
-    assert committed is not None
-    assert (committed.batch_id, committed.offset.complete_version) == (10, 24)
+    assert position(tmp_path, lambda: False) == Position(10, 24)
 
 
 def test_the_query_keeps_its_id(tmp_path: Path) -> None:
