@@ -5,12 +5,16 @@ it finds in the folder (``<schema>.db/<table>/_delta_log``): the stand-in and a 
 come with Spark are private to one JVM or need a server.
 """
 
+import contextlib
+import hashlib
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from lpm.local.toolchain import java_home, spark_jars
 
@@ -61,7 +65,7 @@ def session(
     builder = SparkSession.builder.master("local[2]").appName(app)
     conf = {
         **_CONF,
-        "spark.sql.warehouse.dir": str(warehouse.absolute()),
+        "spark.sql.warehouse.dir": str(_plain(warehouse)),
         "spark.driver.memory": memory,
         "spark.driver.extraClassPath": os.pathsep.join(map(str, spark_jars(_say_nothing))),
         **(extra_conf or {}),
@@ -72,49 +76,47 @@ def session(
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("WARN")
-    register_tables(spark, warehouse)
+    register_tables(spark)
     return spark
 
 
-def register_tables(spark: "SparkSession", warehouse: Path) -> None:
-    """Make the session's catalog equal to the warehouse folder.
+def register_tables(spark: "SparkSession") -> None:
+    """Make the session's catalog equal to its warehouse folder.
 
     Cheap when nothing changed, so a long-lived session calls it before each statement: another process may have made
     or dropped a table.
     """
-    found = {
-        (folder.parent.name.removesuffix(".db"), folder.name): folder
-        for folder in warehouse.glob("*.db/*")
-        if (folder / "_delta_log").is_dir()
-    }
+    warehouse = Path(spark.conf.get("spark.sql.warehouse.dir").removeprefix("file:"))
     catalog = spark._jsparkSession.sessionState().catalog()
     for folder in warehouse.glob("*.db"):
         if not catalog.databaseExists(folder.name.removesuffix(".db")):
             spark.sql(f"CREATE SCHEMA IF NOT EXISTS {_quoted(folder.name.removesuffix('.db'))}")
-    known = _registered(spark, catalog)
-    for schema, table in known.keys() - found.keys():
-        if not known[schema, table].exists() and not _is_view(spark, catalog, schema, table):
+    found = {
+        (folder.parent.name.removesuffix(".db"), folder.name): folder
+        for folder in warehouse.glob("*.db/*")
+        if any(folder.glob("_delta_log/*.json"))  # else it is just being made
+    }
+    known = _registered(catalog)
+    for schema, table in known - found.keys():
+        if _is_lost(spark, catalog, schema, table):
             spark.sql(f"DROP TABLE IF EXISTS {_quoted(schema)}.{_quoted(table)}")
-    for schema, table in found.keys() - known.keys():
+    for schema, table in found.keys() - known:
         _register(spark, catalog, schema, table, found[schema, table])
 
 
-def _registered(spark: "SparkSession", catalog: Any) -> dict[tuple[str, str], Path]:
-    """Tables of the catalog and the folder each is expected in."""
-    root = Path(spark.conf.get("spark.sql.warehouse.dir").removeprefix("file:"))
-    tables = {}
-    for schema in _items(catalog.listDatabases()):
-        for identifier in _items(catalog.listTables(schema)):
-            tables[schema, identifier.table()] = root / f"{schema}.db" / identifier.table()
-    return tables
+def _registered(catalog: Any) -> set[tuple[str, str]]:
+    """Schema and name of each table and view of the catalog."""
+    return {
+        (schema, identifier.table())
+        for schema in _items(catalog.listDatabases())
+        for identifier in _items(catalog.listTables(schema))
+    }
 
 
-def _is_view(spark: "SparkSession", catalog: Any, schema: str, table: str) -> bool:
-    """Whether a catalog entry is a view, which has no folder."""
-    identifier = (
-        spark._jsparkSession.sessionState().sqlParser().parseTableIdentifier(f"{_quoted(schema)}.{_quoted(table)}")
-    )
-    return str(catalog.getTableMetadata(identifier).tableType().name()) == "VIEW"
+def _is_lost(spark: "SparkSession", catalog: Any, schema: str, table: str) -> bool:
+    """Whether a table's folder is gone. Views have none, and tables with a LOCATION have theirs elsewhere."""
+    metadata = catalog.getTableMetadata(_identifier(spark, f"{_quoted(schema)}.{_quoted(table)}"))
+    return str(metadata.tableType().name()) == "MANAGED" and not Path(metadata.location().getPath()).exists()
 
 
 def _register(spark: "SparkSession", catalog: Any, schema: str, table: str, folder: Path) -> None:
@@ -123,13 +125,32 @@ def _register(spark: "SparkSession", catalog: Any, schema: str, table: str, fold
     spark.sql(f"CREATE TABLE IF NOT EXISTS {name} USING delta LOCATION '{location}'")
     # A table with a LOCATION is external: DROP TABLE would leave its files, which the next scan would find again.
     # These tables were made without one, so they are managed, as on Databricks. No SQL says that about existing files.
-    identifier = spark._jsparkSession.sessionState().sqlParser().parseTableIdentifier(name)
-    metadata = catalog.getTableMetadata(identifier)
+    metadata = catalog.getTableMetadata(_identifier(spark, name))
     count = sum(method.getName().startswith("copy$default$") for method in metadata.getClass().getMethods())
     fields = [getattr(metadata, f"copy$default${position}")() for position in range(1, count + 1)]
     types = spark._jvm.org.apache.spark.sql.catalyst.catalog.CatalogTableType
     fields[fields.index(types.EXTERNAL())] = types.MANAGED()
     catalog.alterTable(metadata.copy(*fields))
+
+
+def _plain(folder: Path) -> Path:
+    """The folder by a name that is the same in a URI, through a link if it has to be.
+
+    Delta 4.3.1 puts a clone where the percent-encoded name of the warehouse leads: with a blank in the path, beside it.
+    """
+    absolute = folder.absolute()
+    if quote(str(absolute)) == str(absolute):
+        return absolute
+    link = Path(tempfile.gettempdir()) / f"lpm-{hashlib.sha256(os.fsencode(absolute)).hexdigest()[:16]}"
+    with contextlib.suppress(FileExistsError):
+        link.symlink_to(absolute)
+    if not link.is_symlink() or link.readlink() != absolute:
+        raise RuntimeError(f"{link} is not the link to {absolute} that Spark needs; remove it and start again")
+    return link
+
+
+def _identifier(spark: "SparkSession", name: str) -> Any:
+    return spark._jsparkSession.sessionState().sqlParser().parseTableIdentifier(name)
 
 
 def _items(scala_sequence: Any) -> list[Any]:

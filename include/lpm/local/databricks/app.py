@@ -54,7 +54,7 @@ def create_app(stand_in: StandIn) -> FastAPI:
         }
         return spark.session(folders.warehouse, "databricks-stand-in", stand_in.memory, conf)
 
-    warehouse = Warehouse(folders.warehouse, mounts, start_spark)
+    warehouse = Warehouse(mounts, start_spark)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,6 +33,7 @@ CHUNK_BYTES = 4 * 1024 * 1024
 KEPT_SECONDS = 3600.0  # of a result after its success
 
 _PART = r"(?:`[^`]+`|\w+)"
+_CHANGES_CATALOG = re.compile(r"\s*(CREATE|REPLACE|DROP|ALTER)\b", re.IGNORECASE)
 _CREATE_VOLUME = re.compile(
     rf"\s*CREATE\s+VOLUME\s+(?P<if_not_exists>IF\s+NOT\s+EXISTS\s+)?(?P<name>{_PART}\.{_PART}\.{_PART})"
     r"(?:\s+COMMENT\s+'[^']*')?\s*;?\s*",
@@ -85,12 +85,13 @@ class Statement:
 class Warehouse:
     """The one SQL warehouse: a Spark session that starts in the background."""
 
-    def __init__(self, warehouse: Path, volumes: Volumes, start: "Callable[[], SparkSession]") -> None:
-        self._folder, self._volumes, self._start = warehouse, volumes, start
+    def __init__(self, volumes: Volumes, start: "Callable[[], SparkSession]") -> None:
+        self._volumes, self._start = volumes, start
         self._places = threading.BoundedSemaphore(THREADS)
         self._spark: Future[SparkSession] = Future()
         self._statements: dict[str, Statement] = {}
-        self._catalog = threading.Lock()  # one thread at a time looks for new tables
+        self._catalog = threading.Lock()  # one thread at a time looks for tables of other processes
+        self._changing = 0  # statements at work that make or drop tables: meanwhile what is half done must not be found
 
     def boot(self) -> None:
         """Start Spark without waiting for it."""
@@ -171,8 +172,18 @@ class Warehouse:
             return
         statement.started = True
         session.sparkContext.setJobGroup(statement.id, statement.text[:200], interruptOnCancel=True)
+        changes_catalog = bool(_CHANGES_CATALOG.match(statement.text))
         with self._catalog:
-            register_tables(session, self._folder)
+            if not self._changing:
+                register_tables(session)
+            self._changing += changes_catalog
+        try:
+            self._execute(session, statement)
+        finally:
+            with self._catalog:
+                self._changing -= changes_catalog
+
+    def _execute(self, session: "SparkSession", statement: Statement) -> None:
         if volume := _CREATE_VOLUME.fullmatch(statement.text):
             self._create_volume(volume)
             return
