@@ -107,7 +107,7 @@ def guard(column_type: ColumnType, x: str) -> str:  # noqa: PLR0911  # one retur
 
 
 def convertible(column_type: ColumnType, x: str) -> str:
-    """The condition under which the conversion of ``x`` does not fail. It takes more than the guard does, and is faster."""
+    """The condition under which the conversion of ``x`` does not fail. Wider than the guard, and faster."""
     match column_type.kind:
         case "string" | "boolean":
             return "true"
