@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+from azure.mgmt.resource.deployments import DeploymentsMgmtClient
 from azure.mgmt.resource.resources import ResourceManagementClient
 from azure.mgmt.streamanalytics import StreamAnalyticsManagementClient
 from confluent_kafka import Producer
@@ -531,15 +532,12 @@ def test_microsofts_resource_client_reads_groups_and_resources(azure: StandIn) -
 
 @pytest.mark.usefixtures("identity")
 def test_microsofts_deployments_client_deploys_and_asks_what_if(azure: StandIn) -> None:
-    package = pytest.importorskip(
-        "azure.mgmt.resource.deployments", reason="needs azure-mgmt-resource-deployments (requirements-local.in)"
-    )
     made = deployment(azure, "sdkdeploy")
     made.deploy()
     template, parameters, name = made.documents(arm.FOUNDATION)
     body = {"properties": {"mode": "Incremental", "template": template, "parameters": parameters["parameters"]}}
     group, subscription = made.environment.azure.resource_group, made.environment.azure.subscription_id
-    with package.DeploymentsMgmtClient(
+    with DeploymentsMgmtClient(
         ManagedIdentityCredential(), subscription, base_url=azure.url, polling_interval=1
     ) as client:
         client.deployments.begin_validate(group, name, body, **PLAIN).result()
