@@ -24,6 +24,7 @@ from airflow.sdk import (
 )
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from lpm.clients.event_hubs_secrets import SecretMissing
 from lpm.config import Config, ConfigError, Environment, load_config
 from lpm.procedures.outcome import Outcome, ProcedureError, together
 
@@ -163,6 +164,7 @@ def _retry_policy() -> ExceptionRetryPolicy:
             RetryRule(
                 exception=AirflowNotFoundException, action=RetryAction.FAIL, reason="an Airflow connection is missing"
             ),
+            RetryRule(exception=SecretMissing, action=RetryAction.FAIL, reason="a secret is missing"),
             RetryRule(exception=ConfigError, action=RetryAction.FAIL, reason="the configuration is wrong"),
         ]
     )

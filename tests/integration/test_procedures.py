@@ -9,6 +9,7 @@ import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -24,7 +25,7 @@ from lpm.local.kafka import Broker
 from lpm.local.postgres import Server
 from lpm.procedures import bootstrap, control, deploy_router, deploy_stream, enable_cdf
 from lpm.procedures.control import Action
-from lpm.procedures.outcome import ProcedureError
+from lpm.procedures.outcome import Outcome, ProcedureError
 from lpm.render.names import source_table, stream_job_name, streaming_job_name
 
 INCLUDE = Path(__file__).resolve().parents[2] / "include"
@@ -68,7 +69,10 @@ def cloud(kafka: Broker, postgres: Server, tmp_path_factory: pytest.TempPathFact
     for database in LOCAL.databases.values():
         postgres.create_database(database.database)
     databricks, workspace = serve(
-        "lpm.local.databricks.serve", folder / "databricks", [], {"LPM_DATABRICKS_TOKEN": token}
+        "lpm.local.databricks.serve",
+        folder / "databricks",
+        [],
+        {"LPM_DATABRICKS_TOKEN": token, "LPM_DATABRICKS_BACKOFF_FIRST_SECONDS": "0.5"},
     )
     azure, subscription = serve(
         "lpm.local.azure.serve",
@@ -149,13 +153,8 @@ def test_enable_cdf_enables_proves_and_records_once(databricks, source):
     tables = databricks.sql(f"SHOW TABLES IN {LOCAL.pipeline_schema}")
     assert "cdf_check" not in [row["tableName"] for row in tables]
 
-
-def test_a_changed_table_is_proven_again(databricks, source):
-    enable_cdf.enable(CONFIG, LOCAL, databricks)
-    enable_cdf.validate(CONFIG, LOCAL, databricks)
-    enable_cdf.record(CONFIG, LOCAL, databricks, validated=True)
     databricks.sql(f"ALTER TABLE {source} ADD COLUMN extra ARRAY<INT>")
-    assert enable_cdf.validate(CONFIG, LOCAL, databricks).details[0] == "insert: 2"
+    assert enable_cdf.validate(CONFIG, LOCAL, databricks).details[0] == "insert: 2", "a changed table is proven again"
 
 
 def test_test_rows_that_the_table_refuses_are_a_clear_message(databricks, source):
@@ -193,11 +192,15 @@ def test_a_view_and_a_missing_table_are_told_apart(databricks, source):
 
 
 def test_bootstrap_creates_azure_resources_once(manager):
+    assert (
+        bootstrap.create_router(CONFIG, LOCAL, manager, dry_run=True).summary
+        == "dry run: would create 2 streaming jobs"
+    )
     assert "would create resource group" in bootstrap.create_foundation(CONFIG, LOCAL, manager, dry_run=True).summary
     created = bootstrap.create_foundation(CONFIG, LOCAL, manager)
     assert created.changed
     assert any("eventhubs/tdr-streaming-shard-01" in line for line in created.details)
-    assert not bootstrap.create_router(CONFIG, LOCAL, manager, dry_run=True).changed
+    assert "dry run: streaming jobs" in bootstrap.create_router(CONFIG, LOCAL, manager, dry_run=True).summary
     assert bootstrap.create_router(CONFIG, LOCAL, manager).changed
     for step in (bootstrap.create_foundation, bootstrap.create_router):
         again = step(CONFIG, LOCAL, manager)
@@ -234,7 +237,9 @@ def test_deploy_router_starts_stops_and_updates_only_what_it_must(manager):
     assert not deploy_router.deploy_router(CONFIG, LOCAL, manager).changed
 
     moved = with_another_database()
-    assert bootstrap.create_router(CONFIG, moved, manager).details == (f"{JOBS[1]} differs",)
+    assert bootstrap.create_router(CONFIG, moved, manager).details == (
+        f"{JOBS[1]} runs and differs from the configuration: run deploy_router",
+    )
     update = deploy_router.deploy_router(CONFIG, moved, manager)
     assert f"stopped {JOBS[1]}" in update.details
     assert f"stopped {JOBS[0]}" not in update.details
@@ -327,3 +332,27 @@ def test_a_stream_that_fails_shows_its_error(databricks, ready, source):
     with pytest.raises(ProcedureError, match=r"(?s)2 runs of lpm-stream-local failed.*DELTA_"):
         deploy_stream.await_progress(LOCAL, databricks)
     control.control_stream(LOCAL, databricks, Action.PAUSE)
+
+
+@pytest.fixture
+def local_dags(cloud: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The local DAGs, and a database for Airflow."""
+    from airflow.dag_processing.dagbag import BundleDagBag  # noqa: PLC0415  slow
+    from airflow.utils.db import initdb  # noqa: PLC0415
+
+    monkeypatch.setenv("LPM_ENVIRONMENTS", "local")
+    initdb()
+    folder = INCLUDE.parent / "dags"
+    return dict(BundleDagBag(str(folder), bundle_path=folder, bundle_name="testing").dags)
+
+
+def test_the_bootstrap_dag_brings_everything_and_its_second_run_says_no_change(local_dags, databricks, manager):
+    deploy_router.deploy_router(CONFIG, LOCAL, manager)  # jobs that run are no obstacle
+    for expected in (None, "no change"):
+        run = local_dags["bootstrap__local"].test(run_conf={"reason": "a test"})
+        assert run.state == "success"
+        result = Outcome.from_json(run.get_task_instance("result").xcom_pull(task_ids="result"))
+        assert expected in (None, result.summary)
+        told = [line for line in result.details if line.startswith("target: ")]
+        assert len(told) == len(CONFIG.companies)
+        assert all(any(company.id in line for line in told) for company in CONFIG.companies)

@@ -1,8 +1,9 @@
 """Create what the pipeline stands on: Azure resources, Databricks tables and secrets, the SQL of each company."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from lpm.clients.azure_resource_manager import AzureError, ResourceManager
+from lpm.clients.azure_resource_manager import AzureError, Change, ResourceManager
 from lpm.clients.databricks import DatabricksClient, DatabricksError, StatementFailed
 from lpm.clients.stream_analytics import StreamingJobs
 from lpm.clients.target_database import TargetDatabase
@@ -12,6 +13,7 @@ from lpm.procedures.deploy_router import changed_jobs, deploy_changed, is_starte
 from lpm.procedures.outcome import Outcome
 from lpm.render import names
 from lpm.render.arm import FOUNDATION, ROUTER, templates
+from lpm.render.arm.document import Template
 from lpm.render.arm.foundation import tags
 from lpm.render.stream_job import tables_sql
 
@@ -28,18 +30,14 @@ def create_foundation(
     """
     azure = environment.azure
     template = templates(config, environment)[FOUNDATION]
-    document, parameters = template.document(), template.parameters_document()
     created: tuple[str, ...] = ()
     if not dry_run and manager.ensure_resource_group(azure.location, tags(environment)):
         created = (f"created resource group {azure.resource_group}",)
-    try:
-        changes = manager.what_if(document, parameters, FOUNDATION_DEPLOYMENT)
-    except AzureError as error:
-        if not (dry_run and error.code == "ResourceGroupNotFound"):
-            raise
+    changes = _changes(manager, template, FOUNDATION_DEPLOYMENT, dry_run)
+    if changes is None:
         return Outcome(False, f"dry run: would create resource group {azure.resource_group} and all that is in it")
     if changes and not dry_run:
-        manager.deploy(document, parameters, FOUNDATION_DEPLOYMENT)
+        manager.deploy(template.document(), template.parameters_document(), FOUNDATION_DEPLOYMENT)
     return _told("Event Hubs and storage", len(changes) + len(created), (*created, *map(str, changes)), dry_run)
 
 
@@ -51,19 +49,17 @@ def create_router(
     Raises:
         AzureError: something could not be read or deployed.
     """
-    template = templates(config, environment)[ROUTER]
-    document, parameters = template.document(), template.parameters_document()
-    changes = manager.what_if(document, parameters, ROUTER_DEPLOYMENT)
+    changes = _changes(manager, templates(config, environment)[ROUTER], ROUTER_DEPLOYMENT, dry_run)
+    if changes is None:
+        return Outcome(False, f"dry run: would create {len(config.shards)} streaming jobs")
     jobs = StreamingJobs(manager)
-    if running := [name for name in changed_jobs(config, environment, changes) if is_started(jobs, name)]:
-        return Outcome(
-            False,
-            "no change: streaming jobs run and differ from the configuration; run deploy_router to update them",
-            tuple(f"{name} differs" for name in running),
-        )
-    if changes and not dry_run:
-        deploy_changed(config, environment, manager, changes)
-    return _told("streaming jobs", len(changes), tuple(map(str, changes)), dry_run)
+    running = [name for name in changed_jobs(config, environment, changes) if is_started(jobs, name)]
+    here = [change for change in changes if not set(changed_jobs(config, environment, [change])) & set(running)]
+    if here and not dry_run:
+        deploy_changed(config, environment, manager, here)
+    told = _told("streaming jobs", len(here), tuple(map(str, here)), dry_run)
+    left = tuple(f"{name} runs and differs from the configuration: run deploy_router" for name in running)
+    return replace(told, details=(*told.details, *left))
 
 
 def create_tables(
@@ -126,6 +122,16 @@ def store_secrets(
         for key in wanted:
             databricks.put_secret(scope, key, secrets[key])
     return _told(f"secrets in scope {scope}", len(wanted), tuple(wanted), dry_run)
+
+
+def _changes(manager: ResourceManager, template: Template, name: str, dry_run: bool) -> list[Change] | None:
+    """What deploying would change; None when a dry run finds no resource group to compare with."""
+    try:
+        return manager.what_if(template.document(), template.parameters_document(), name)
+    except AzureError as error:
+        if dry_run and error.code == "ResourceGroupNotFound":
+            return None
+        raise
 
 
 def _known_tables(environment: Environment, databricks: DatabricksClient) -> set[str | None]:
