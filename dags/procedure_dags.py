@@ -1,7 +1,7 @@
 """From one description of a procedure to its Airflow DAGs, one for each enabled environment.
 
 Every task process parses its DAG file again, so nothing heavy is imported here: no cloud SDK, no provider hook. What a
-task needs it imports itself, when it runs (docs/operations/README.md).
+task needs it imports itself, when it runs (docs/operations/index.md).
 """
 
 import logging

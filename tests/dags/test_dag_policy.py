@@ -108,7 +108,7 @@ def test_the_page_of_a_procedure_says_what_the_dag_is(dags, procedure):
 
 
 def test_every_page_belongs_to_a_procedure():
-    pages = {path.stem for path in (ROOT / "docs" / "operations").glob("*.md")} - {"README"}
+    pages = {path.stem for path in (ROOT / "docs" / "operations").glob("*.md")} - {"index"}
     assert pages == PROCEDURES, "remove the page, or the procedure is missing"
 
 
