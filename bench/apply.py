@@ -4,7 +4,7 @@ Both sides get the same COPY text, one transaction a batch, taking turns. The fl
 ``json_to_record`` straight into typed columns and inserts them into a table with the same columns and primary key:
 no check of a value, no fold, no older version to respect, no quarantine, no second index.
 
-What limits (CPU of the backend, shipped contract, about 470 bytes of payload, microseconds an event): COPY 3, taking the
+What limits (CPU of the backend, shipped contract, 470 bytes of payload, microseconds an event): COPY 3, taking the
 row out of the inbox 2, JSON 5, converting 3, reading every value back 3, fold and tombstone 1, upsert with its second
 index 6. The floor spends 3 on COPY, 6 on JSON and conversion and 4 on the insert. A batch with an event that cannot be
 converted is done twice, the second time with a check before each conversion.
