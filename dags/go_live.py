@@ -4,8 +4,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import chain
+from airflow.providers.standard.operators.trigger_dagrun import DagIsPaused, TriggerDagRunOperator
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, chain
+from airflow.sdk.exceptions import AirflowException
 from procedure_dags import BEFORE, FAILURE, RESULT, Procedure, as_list, dags_of, failures_of_task
 
 from lpm.config import Config, Environment
@@ -13,6 +14,15 @@ from lpm.procedures.outcome import Outcome
 
 STEPS = ("bootstrap", "enable_cdf", "deploy_router", "deploy_stream")  # the router listens before the stream sends
 POKE_SECONDS = 2
+
+# Only triggering is tried again, such as when Airflow has not read the other DAG yet. A failed run has had its own
+# retries; running all of it again is a decision.
+TRIGGER_POLICY = ExceptionRetryPolicy(
+    rules=[
+        RetryRule(exception=AirflowException, action=RetryAction.FAIL, reason="the run failed", match_subclasses=False),
+        RetryRule(exception=DagIsPaused, action=RetryAction.FAIL, reason="its DAG is paused in Airflow"),
+    ]
+)
 
 
 def tasks(_: Config, environment: Environment) -> None:
@@ -26,7 +36,8 @@ def tasks(_: Config, environment: Environment) -> None:
                 poke_interval=POKE_SECONDS,
                 fail_when_dag_is_paused=True,  # else it would wait in silence until its time is over
                 openlineage_inject_parent_info=False,  # procedures refuse conf keys they do not know
-                retries=0,  # the procedure has its own retries; running all of it again is a decision
+                retry_policy=TRIGGER_POLICY,
+                retry_delay=timedelta(seconds=5),
                 doc_md=f"Triggers `{step}__{environment.name}` and waits for it; its Details tab links to the run.",
             )
             for step in STEPS

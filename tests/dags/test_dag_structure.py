@@ -1,6 +1,9 @@
 """What runs after what in each procedure, and what Airflow shows of it."""
 
 import pytest
+from airflow.providers.standard.operators.trigger_dagrun import DagIsPaused
+from airflow.sdk import RetryAction
+from airflow.sdk.exceptions import AirflowException
 
 COMPANIES = ["C-1001", "C-1002", "C-1003", "C-2001", "C-2002", "O'Neill 07"]
 EDGES = {
@@ -46,7 +49,7 @@ def test_bootstrap_makes_one_target_task_for_each_company_and_shows_its_name(dag
     assert target.map_index_template == "{{ task.op_kwargs['company'] }}"
 
 
-def test_go_live_triggers_its_own_environment_and_waits_without_retries(dags):
+def test_go_live_triggers_its_own_environment_and_never_repeats_a_failed_run(dags):
     for environment in ("local", "devtest", "prod"):
         for step in ("bootstrap", "enable_cdf", "deploy_router", "deploy_stream"):
             task = dags[f"go_live__{environment}"].get_task(step)
@@ -55,7 +58,9 @@ def test_go_live_triggers_its_own_environment_and_waits_without_retries(dags):
             assert task.wait_for_completion
             assert task.fail_when_dag_is_paused
             assert set(task.conf) <= set(dags[task.trigger_dag_id].params), "procedures refuse unknown parameters"
-            assert task.retries == 0
+            for error in (AirflowException("run failed"), DagIsPaused(task.trigger_dag_id)):
+                assert task.retry_policy.evaluate(error, 1, 3).action == RetryAction.FAIL
+            assert task.retry_policy.evaluate(ConnectionError(), 1, 3).action == RetryAction.DEFAULT
 
 
 def test_the_router_has_time_for_its_new_role_on_azure_only(dags):
