@@ -3,6 +3,7 @@
 One local cloud serves all tests of this file, in their order: each leaves the pipeline running.
 """
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -79,7 +80,7 @@ def test_a_second_go_live_changes_nothing(pipeline: Pipeline) -> None:
 
 
 def test_inserts_updates_moves_deletes_and_compaction_end_exactly_right(pipeline: Pipeline) -> None:
-    ends_well(pipeline, traffic(pipeline, 10_000, rounds=12))
+    ends_well(pipeline, traffic(pipeline, 10_000, rounds=9))
 
 
 def test_rows_that_no_company_owns_reach_no_company(pipeline: Pipeline) -> None:
@@ -131,7 +132,7 @@ def test_hostile_rows_arrive_exactly_or_are_kept_with_a_reason(pipeline: Pipelin
 
 @pytest.mark.parametrize("victim", ["run-", "asa-lpm-local-shard-01"])
 def test_nothing_is_lost_when_the_job_or_a_router_is_killed(cloud: Cloud, pipeline: Pipeline, victim: str) -> None:
-    running = traffic(pipeline, 20_000 if victim == "run-" else 30_000, rounds=10)
+    running = traffic(pipeline, 20_000 if victim == "run-" else 30_000, rounds=6)
     before = child(cloud, victim)
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: child(cloud, victim) not in (0, before), f"a new {victim}", RECOVERY_SECONDS)
@@ -141,7 +142,7 @@ def test_nothing_is_lost_when_the_job_or_a_router_is_killed(cloud: Cloud, pipeli
 @pytest.mark.parametrize("victim", ["postgres", "kafka", "azure"])
 def test_nothing_is_lost_when_a_part_is_killed(cloud: Cloud, pipeline: Pipeline, victim: str) -> None:
     first = {"postgres": 40_000, "kafka": 50_000, "azure": 60_000}[victim]
-    running = traffic(pipeline, first, rounds=8)
+    running = traffic(pipeline, first, rounds=5)
     kill_tree(Supervisor(cloud.folder, cloud.state).programs()[victim].pid)
     ends_well(pipeline, running)
 
@@ -150,7 +151,8 @@ def kill_tree(pid: int) -> None:
     """Kill a process and what it started, as a machine that loses power does."""
     process = psutil.Process(pid)
     for each in [*process.children(recursive=True), process]:
-        each.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended by itself meanwhile
+            each.kill()
 
 
 @pytest.mark.parametrize("part", ["stream", "router"])
