@@ -22,12 +22,12 @@ class Heartbeat:
         spark: SparkSession,
         settings: Settings,
         kafka_options: Mapping[str, str],
-        is_idle: Callable[[], bool],
+        nothing_after: Callable[[int], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._kafka_options = kafka_options
-        self._is_idle = is_idle
+        self._nothing_after = nothing_after
         self._clock = clock
         self._next = clock()
         self._sent: int | None = None
@@ -41,7 +41,7 @@ class Heartbeat:
         """
         if self._clock() < self._next:
             return None
-        position = offsets.position(Path(self._settings.checkpoint), self._is_idle)
+        position = offsets.position(Path(self._settings.checkpoint), self._nothing_after)
         if position is None or position.complete_version in (None, self._sent):
             return None
         version = position.complete_version

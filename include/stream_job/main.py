@@ -18,6 +18,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from stream_job import route, sink
 from stream_job.batch import BatchCounts, BatchProcessor
 from stream_job.heartbeat import Heartbeat
+from stream_job.idle import IdleWatch
 from stream_job.metrics import MetricsMissingError
 from stream_job.offsets import CheckpointError
 from stream_job.progress import ProgressListener, ProgressTable
@@ -103,12 +104,9 @@ def run(spark: SparkSession, settings: Settings, variables: Mapping[str, str]) -
     spark.streams.addListener(listener)
     try:
         query = start(change_feed(spark, settings), settings, processor, counts)
-
-        def is_idle() -> bool:
-            return not query.status["isDataAvailable"]
-
-        progress = ProgressTable(spark, settings, query.runId, is_idle)
-        heartbeat = Heartbeat(spark, settings, kafka_options, is_idle)
+        idle = IdleWatch(lambda: query.status)
+        progress = ProgressTable(spark, settings, query.runId, idle.nothing_after)
+        heartbeat = Heartbeat(spark, settings, kafka_options, idle.nothing_after)
         while not query.awaitTermination(TICK_SECONDS):
             if (version := heartbeat.beat()) is not None:
                 log.info("everything up to version %d is sent", version)

@@ -70,7 +70,7 @@ def parse_offset_log(text: str) -> SourceOffset:
     return parse_source_offset(lines[2])
 
 
-def position(checkpoint: Path, is_idle: Callable[[], bool]) -> Position | None:
+def position(checkpoint: Path, nothing_after: Callable[[int], bool]) -> Position | None:
     """What the newest committed batch has reached, None before the first one.
 
     A version with change files (updates, deletes, merges) leaves the offset inside that version although it is read as
@@ -78,7 +78,7 @@ def position(checkpoint: Path, is_idle: Callable[[], bool]) -> Position | None:
 
     Args:
         checkpoint: Folder of the query's checkpoint.
-        is_idle: Whether the query, when it looked for data last, found none.
+        nothing_after: Whether everything is read with the batch of that id (:class:`stream_job.idle.IdleWatch`).
 
     Raises:
         CheckpointError: the checkpoint is of a format this job does not know.
@@ -91,8 +91,7 @@ def position(checkpoint: Path, is_idle: Callable[[], bool]) -> Position | None:
     offset = parse_offset_log((checkpoint / "offsets" / str(newest)).read_text(encoding="utf-8"))
     if offset.snapshot_running:
         return Position(newest, None)
-    # Asked after the commit was seen: a query that is idle now looked for data after that batch.
-    whole = offset.index >= 0 and is_idle()
+    whole = offset.index >= 0 and nothing_after(newest)  # asked after the commit was seen
     return Position(newest, offset.version if whole else offset.version - 1)
 
 

@@ -108,13 +108,13 @@ class ProgressTable:
         spark: SparkSession,
         settings: Settings,
         run_id: UUID | str,
-        is_idle: Callable[[], bool],
+        nothing_after: Callable[[int], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spark = spark
         self._settings = settings
         self._run_id = str(run_id)
-        self._is_idle = is_idle
+        self._nothing_after = nothing_after
         self._clock = clock
         self._next_line = clock() + settings.progress_seconds
         self._next_cleaning = clock() + FIRST_CLEANING_SECONDS
@@ -143,7 +143,7 @@ class ProgressTable:
 
     def _line(self) -> DataFrame:
         interval, newest = self._interval, self._newest
-        position = offsets.position(Path(self._settings.checkpoint), self._is_idle)
+        position = offsets.position(Path(self._settings.checkpoint), self._nothing_after)
         reasons = [sf.lit(item) for pair in interval.dead_letters.items() for item in pair]
         values: dict[str, tuple[object, str]] = {
             "recorded_at": (datetime.now(UTC), "TIMESTAMP"),

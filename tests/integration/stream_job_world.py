@@ -1,7 +1,7 @@
 """A source table, hubs and settings of the stream job for one test, on real Delta and Kafka; and what a target does."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from stream_job import main, route, sink
 from stream_job import settings as job_settings
 from stream_job.batch import BatchCounts, BatchProcessor
 from stream_job.heartbeat import Heartbeat
+from stream_job.idle import IdleWatch
 from stream_job.settings import Settings
 
 PARTITIONS = 4
@@ -115,7 +116,7 @@ class World:
 
     def heartbeat(self, query: StreamingQuery | None = None) -> Heartbeat:
         """Heartbeats as the job sends them; without a query, as if it were busy."""
-        return Heartbeat(self.spark, self.settings, self.kafka_options, lambda: idle(query))
+        return Heartbeat(self.spark, self.settings, self.kafka_options, nothing_after(query))
 
     @contextmanager
     def running(self) -> Iterator[StreamingQuery]:
@@ -170,9 +171,9 @@ class World:
         return state
 
 
-def idle(query: StreamingQuery | None) -> bool:
-    """Whether the query found nothing to read when it looked last."""
-    return query is not None and not query.status["isDataAvailable"]
+def nothing_after(query: StreamingQuery | None) -> Callable[[int], bool]:
+    """Whether the query has read everything, as the job asks; no query has not."""
+    return IdleWatch(lambda: query.status).nothing_after if query else lambda _: False
 
 
 def applied(events: list[Event]) -> dict[str, dict[str, str]]:

@@ -41,7 +41,7 @@ def checkpoint(folder: Path, committed: str) -> Path:
 def test_only_versions_that_are_read_to_their_end_are_complete(
     tmp_path: Path, committed: str, idle: bool, complete: int | None
 ) -> None:
-    assert position(checkpoint(tmp_path, committed), lambda: idle) == Position(7, complete)
+    assert position(checkpoint(tmp_path, committed), lambda _: idle) == Position(7, complete)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", "-", offset(3, source_version=4), offset(3, source_version="1")])
@@ -58,15 +58,15 @@ def test_the_offset_log_has_its_version_and_one_source() -> None:
 
 
 def test_only_a_committed_batch_counts(tmp_path: Path) -> None:
-    assert position(tmp_path, lambda: True) is None
+    assert position(tmp_path, lambda _: True) is None
     for folder in ("offsets", "commits"):
         (tmp_path / folder).mkdir()
-    assert position(tmp_path, lambda: True) is None
+    assert position(tmp_path, lambda _: True) is None
     for batch, version in [(9, 20), (10, 25), (11, 31)]:
         (tmp_path / "offsets" / str(batch)).write_text(f"v1\n{{}}\n{offset(version)}")
     for name in ("9", "10", ".10.crc", "11.tmp"):
         (tmp_path / "commits" / name).touch()
-    assert position(tmp_path, lambda: False) == Position(10, 24)
+    assert position(tmp_path, lambda _: False) == Position(10, 24)
 
 
 def test_the_query_keeps_its_id(tmp_path: Path) -> None:
