@@ -21,6 +21,8 @@ ONCE_ROUNDS = 60  # about a minute of traffic
 LOG_SECONDS = 15  # a terminal is redrawn every second, a log gets a picture so often
 
 console = Console(soft_wrap=True)  # addresses must stay on one line
+if not console.is_terminal:
+    console.width = 120  # a log has no width of its own
 
 
 def demo(*, once: bool) -> int:
