@@ -21,6 +21,8 @@ from lpm.local.toolchain import java_home, spark_jars
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+# One small heap: the serial collector needs the least memory and threads beside it.
+JAVA_OPTIONS = "-Duser.timezone=UTC -XX:+UseSerialGC"
 _CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -38,8 +40,7 @@ _CONF = {
     "spark.ui.showConsoleProgress": "false",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
-    # One small heap: the serial collector needs the least memory and threads beside it.
-    "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseSerialGC",
+    "spark.driver.extraJavaOptions": JAVA_OPTIONS,
 }
 # They print, in thousands of characters, every error that pyspark raises as an exception anyway.
 _REPEATING_LOGGERS = ("SQLQueryContextLogger", "DataFrameQueryContextLogger")
@@ -62,6 +63,7 @@ def session(
     os.environ["JAVA_HOME"] = str(java_home())
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    os.environ["MALLOC_ARENA_MAX"] = "2"  # else the C library keeps freed memory in an arena per thread
     builder = SparkSession.builder.master("local[2]").appName(app)
     conf = {
         **_CONF,

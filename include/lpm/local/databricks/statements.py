@@ -258,7 +258,7 @@ def _explain(error: Exception) -> tuple[dict[str, str], str | None]:
 
 def _leave_when_spark_is_gone(error: Exception) -> None:
     """Without its JVM the stand-in is of no use: it ends, and whoever supervises it starts it again."""
-    from py4j.protocol import Py4JNetworkError  # type: ignore[import-untyped]  # noqa: PLC0415  heavy, and it has no types
+    from py4j.protocol import Py4JNetworkError  # noqa: PLC0415  heavy
 
     if isinstance(error, Py4JNetworkError | ConnectionError):
         _leave()
