@@ -189,7 +189,15 @@ class Broker:
     def _format(self, properties: Path) -> None:
         command = self._java("-Xmx128m", "-XX:+UseSerialGC")
         done = subprocess.run(
-            [*command, "kafka.tools.StorageTool", "format", "-t", self._state.cluster_id, "-c", str(properties)],
+            # One argument with "=": an id may begin with "-", one in 64 does.
+            [
+                *command,
+                "kafka.tools.StorageTool",
+                "format",
+                f"--cluster-id={self._state.cluster_id}",
+                "-c",
+                str(properties),
+            ],
             capture_output=True,
             text=True,
             check=False,
