@@ -79,14 +79,17 @@ class BatchProcessor:
     def _send_deletes(self, changed: DataFrame) -> Deletes:
         folded, emitted = Observation(), Observation()
         lines = events.folded(changed, self._settings).observe(
-            folded, sf.count_if(events.is_ambiguous()).alias("ambiguous")
+            folded, sf.count_if(events.has_several_upserts()).alias("suspects")
         )
         deletes = events.deletes(lines, self._settings).observe(emitted, sf.count(sf.lit(1)).alias("deletes"))
         self._send(deletes)
-        ambiguous = metrics(folded)["ambiguous"]
-        if ambiguous:
-            self._send(events.winners(changed, self._settings))
+        ambiguous = self._send_winners(changed) if metrics(folded)["suspects"] else 0
         return Deletes(metrics(emitted)["deletes"], ambiguous)
+
+    def _send_winners(self, changed: DataFrame) -> int:
+        sent = Observation()
+        self._send(events.winners(changed, self._settings).observe(sent, sf.count(sf.lit(1)).alias("winners")))
+        return int(metrics(sent)["winners"])
 
     def _keep_dead_letters(self, batch: DataFrame, batch_id: int) -> None:
         (

@@ -17,7 +17,7 @@ RANK = "CASE WHEN _change_type IN ('insert', 'update_postimage') THEN 1 ELSE 0 E
 TOO_LARGE = "too_large"  # one of settings.dead_letter_reasons
 UPSERT_IDENTITY = ("company", "key", "version")
 # Names in the narrow pass, beside the table's own columns; the contract reserves the prefix.
-_RANK, _COMMITTED, _LOW, _HIGH = "lpm_rank", "lpm_committed_at", "lpm_low", "lpm_high"
+_UPSERTS, _COMMITTED = "lpm_upserts", "lpm_committed_at"
 
 
 def observed_input(batch: DataFrame, observation: Observation) -> DataFrame:
@@ -68,41 +68,28 @@ def dead_letters(batch: DataFrame, settings: Settings) -> DataFrame:
 
 
 def folded(batch: DataFrame, settings: Settings) -> DataFrame:
-    """One line for each company, key and version: the highest rank and whether its upserts differ. Narrow.
+    """One line for each company, key and version: how many upserts it has. Narrow.
 
-    Columns: the company column, the key columns, _commit_version, ``lpm_rank``, ``lpm_committed_at``, ``lpm_low`` and
-    ``lpm_high`` (least and greatest hash of the upserts' content).
+    Columns: the company column, the key columns, _commit_version, ``lpm_upserts``, ``lpm_committed_at``.
     """
-    identity = dict.fromkeys((settings.company_column, *settings.key_columns))
-    content = sf.when(sf.expr(f"{RANK} = 1"), sf.xxhash64(*[sf.col(_quoted(name)) for name in settings.columns]))
+    identity = [sf.col(_quoted(name)) for name in dict.fromkeys((settings.company_column, *settings.key_columns))]
     return (
-        batch.select(
-            *[sf.col(_quoted(name)) for name in identity],
-            "_commit_version",
-            sf.col("_commit_timestamp").alias(_COMMITTED),
-            sf.expr(RANK).alias(_RANK),
-            content.alias(_LOW),
-        )
-        .groupBy(*[_quoted(name) for name in identity], "_commit_version")
-        .agg(
-            sf.max(_RANK).alias(_RANK),
-            sf.max(_COMMITTED).alias(_COMMITTED),
-            sf.min(_LOW).alias(_LOW),
-            sf.max(_LOW).alias(_HIGH),
-        )
+        batch.select(*identity, "_commit_version", "_commit_timestamp", sf.expr(RANK).alias(_UPSERTS))
+        .groupBy(*identity, "_commit_version")
+        .agg(sf.sum(_UPSERTS).alias(_UPSERTS), sf.max("_commit_timestamp").alias(_COMMITTED))
     )
 
 
-def is_ambiguous() -> Column:
-    """Of :func:`folded`: the key has several upserts of different content in one version."""
-    return sf.col(_LOW) != sf.col(_HIGH)
+def has_several_upserts() -> Column:
+    """Of :func:`folded`: the key has more than one upsert in the version, perhaps of different content."""
+    return sf.col(_UPSERTS) > 1
 
 
 def deletes(lines: DataFrame, settings: Settings) -> DataFrame:
     """The delete events of :func:`folded` lines. Columns as of :func:`upserts`, without row_hash and reason."""
     expressions = settings.expressions
     return (
-        lines.where(f"{_RANK} = 0")
+        lines.where(f"{_UPSERTS} = 0")
         .selectExpr(
             f"{_quoted(settings.company_column)} AS company",
             f"{expressions.key} AS key",
@@ -119,24 +106,28 @@ def deletes(lines: DataFrame, settings: Settings) -> DataFrame:
 
 
 def winners(batch: DataFrame, settings: Settings) -> DataFrame:
-    """For each key with several different upserts in one version, the one with the highest row hash.
+    """For each key with several upserts of different content in one version, the one with the highest row hash.
 
     Sent after all of them, so the target ends with it whatever order they came in.
     """
-    lines = folded(batch, settings).where(is_ambiguous())
-    keys = lines.selectExpr(
-        f"{_quoted(settings.company_column)} AS company",
-        f"{settings.expressions.key} AS key",
-        "_commit_version AS version",
+    suspects = (
+        folded(batch, settings)
+        .where(has_several_upserts())
+        .selectExpr(
+            f"{_quoted(settings.company_column)} AS company",
+            f"{settings.expressions.key} AS key",
+            "_commit_version AS version",
+        )
     )
-    best = Window.partitionBy(*UPSERT_IDENTITY).orderBy(sf.desc("row_hash"))
+    same_key = Window.partitionBy(*UPSERT_IDENTITY)
     return (
         upserts(batch, settings)
         .where("reason IS NULL")
-        .join(sf.broadcast(keys), list(UPSERT_IDENTITY), "left_semi")
-        .withColumn("place", sf.row_number().over(best))
-        .where("place = 1")
-        .drop("place")
+        .join(sf.broadcast(suspects), list(UPSERT_IDENTITY), "left_semi")
+        .withColumn("place", sf.row_number().over(same_key.orderBy(sf.desc("row_hash"))))
+        .withColumn("lowest", sf.min("row_hash").over(same_key))
+        .where("place = 1 AND lowest <> row_hash")
+        .drop("place", "lowest")
     )
 
 

@@ -54,7 +54,7 @@ def trade(number: int, company: str | None = "C-1001", **values: Any) -> dict[st
     return {"trade_id": f"T-{number}", "leg_no": 1, "info_companyid": company, "comment": "first", **values}
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
