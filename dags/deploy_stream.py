@@ -22,7 +22,7 @@ def tasks(config: Config, environment: Environment) -> None:
     def await_progress(params: Any = None) -> dict[str, Any]:
         if params["dry_run"]:
             return report(Outcome(False, "not asked for"))
-        return report(deploy_stream.await_progress(environment, DatabricksClient.of(environment)))
+        return report(deploy_stream.await_progress(config, environment, DatabricksClient.of(environment)))
 
     deploy() >> await_progress()
 

@@ -298,7 +298,7 @@ def test_the_stream_is_deployed_once_paused_updated_and_restarted(databricks, re
     planned = deploy_stream.deploy_stream(CONFIG, LOCAL, databricks, dry_run=True)
     assert "the job does not exist" in planned.details
     assert deploy_stream.deploy_stream(CONFIG, LOCAL, databricks).changed
-    assert "makes progress" in deploy_stream.await_progress(LOCAL, databricks).summary
+    assert "makes progress" in deploy_stream.await_progress(CONFIG, LOCAL, databricks).summary
 
     job = control.stream_job(LOCAL, databricks)
     [first] = databricks.active_runs(job.id)
@@ -330,7 +330,7 @@ def test_a_stream_that_fails_shows_its_error(databricks, ready, source):
     databricks.sql(f"ALTER TABLE {source} UNSET TBLPROPERTIES ('delta.enableChangeDataFeed')")
     assert control.control_stream(LOCAL, databricks, Action.RESUME).changed
     with pytest.raises(ProcedureError, match=r"(?s)2 runs of lpm-stream-local failed.*DELTA_"):
-        deploy_stream.await_progress(LOCAL, databricks)
+        deploy_stream.await_progress(CONFIG, LOCAL, databricks)
     control.control_stream(LOCAL, databricks, Action.PAUSE)
 
 

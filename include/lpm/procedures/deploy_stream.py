@@ -21,6 +21,7 @@ from lpm.render import stream_job as rendered
 # Tag of the job with a hash of all we set. Databricks adds defaults of its own, so what is absent tells nothing.
 DEFINITION_TAG = "lpm-definition"
 FAILED = frozenset({"FAILED", "TIMEDOUT", "INTERNAL_ERROR"})
+Line = Mapping[str, str | None]  # of the progress table
 FAILURES_THAT_ARE_ENOUGH = 2  # the first run may meet a right that is minutes old
 PROGRESS_SECONDS = {"azure": 1200.0, "local": 240.0}  # a cluster takes minutes to start
 
@@ -65,37 +66,36 @@ def deploy_stream(
     return Outcome(True, f"deployed {wanted['name']}", (*details, await_run(databricks, job)))
 
 
-def await_progress(environment: Environment, databricks: DatabricksClient) -> Outcome:
-    """Wait until a run has written a line into the progress table.
+def await_progress(config: Config, environment: Environment, databricks: DatabricksClient) -> Outcome:
+    """Wait until the progress table shows that the newest run works: it has completed a batch, or has nothing to send.
+
+    A line alone shows little: a run writes one even when its first batch is going to fail.
 
     Raises:
-        ProcedureError: runs fail, with their error; or there is no line in time.
+        ProcedureError: runs fail, with their error; or none works in time.
     """
     job = stream_job(environment, databricks)
     began = datetime.now(UTC)
-    lines: list[Mapping[str, str | None]] = []
+    lines: list[Line] = []
 
-    def progresses() -> bool:
+    def works() -> bool:
         _raise_when_failing(databricks, job, began)
         running = [run for run in databricks.active_runs(job.id) if run.state == "RUNNING"]
         if running:
-            lines[:] = _progress_since(environment, databricks, running[0])
+            lines[:] = _working_line(config, environment, databricks, running[0])
         return bool(lines)
 
     wait_until(
-        progresses,
+        works,
         f"progress of {job.name} in {names.progress_table(environment)}",
         PROGRESS_SECONDS[environment.kind],
-        "see the job's newest run in the workspace: its error, or its driver log.",
+        "see the job's newest run in the workspace: its error, or its driver log. When it is still busy with its first "
+        "batch, clear this task to wait on.",
         pause_seconds=2.0,
     )
-    line = lines[0]
-    reached = (
-        "the initial snapshot is being sent"
-        if line["source_version"] is None
-        else f"sent up to version {line['source_version']}"
-    )
-    return Outcome(False, f"{job.name} makes progress: {reached}", (f"recorded at {line['recorded_at']}",))
+    version = lines[0]["source_version"]
+    reached = "the initial snapshot is being sent" if version is None else f"sent up to version {version}"
+    return Outcome(False, f"{job.name} makes progress: {reached}", (f"recorded at {lines[0]['recorded_at']}",))
 
 
 def job_settings(config: Config, environment: Environment, wheel_path: str, settings_path: str) -> dict[str, Any]:
@@ -132,15 +132,17 @@ def _told(environment: Environment, absent: list[str], details: tuple[str, ...])
     return Outcome(False, f"no change: {name} is as configured")
 
 
-def _progress_since(environment: Environment, databricks: DatabricksClient, run: Run) -> list[Mapping[str, str | None]]:
-    """The newest line of the progress table that was written since a run began; none when there is none."""
-    return list(
-        databricks.sql(
-            f"SELECT recorded_at, source_version FROM {names.progress_table(environment)} WHERE recorded_at >= :began "
-            "ORDER BY recorded_at DESC LIMIT 1",
-            {"began": run.started_at},
-        )
+def _working_line(config: Config, environment: Environment, databricks: DatabricksClient, run: Run) -> list[Line]:
+    """The newest line of the progress table that a run wrote, if it shows that the run works."""
+    lines = databricks.sql(
+        f"SELECT recorded_at, source_version, batch_ended_at FROM {names.progress_table(environment)} "
+        "WHERE recorded_at >= :began ORDER BY recorded_at DESC LIMIT 1",
+        {"began": run.started_at},
     )
+    if not lines or lines[0]["batch_ended_at"]:  # that is of the run's own newest batch
+        return list(lines)
+    latest = databricks.sql(f"DESCRIBE HISTORY {names.source_table(config, environment)} LIMIT 1")[0]["version"]
+    return [line for line in lines if int(line["source_version"] or -1) >= int(latest or 0)]
 
 
 def _raise_when_failing(databricks: DatabricksClient, job: Job, since: datetime) -> None:
