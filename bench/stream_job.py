@@ -7,7 +7,7 @@ Needs 4 GB of disk while it runs.
 What limits the job, by samples of a profiler on inserts: it writes JSON three times a row (key, payload, event), and
 the payload's quotes are escaped once more inside the event: more than half of the time is in the JSON writer, against
 one pass in the floor; an event is twice as long as the bare row, so the producer copies twice as much. The two SHA-256
-are 3 %. Tried without a gain that stood out of the noise: the event by ``concat``, the payload by ``concat``, escaping by
+are 3 %. Tried without a clear gain: the event by ``concat``, the payload by ``concat``, escaping by
 ``replace``, other limits of code generation.
 """
 
