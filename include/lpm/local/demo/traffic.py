@@ -6,8 +6,8 @@ import time
 
 from lpm.local.demo.source import Source
 
-INSERTED = 400  # rows of one insert
-MERGED = 300  # rows of one merge
+INSERTED = 900  # rows of one insert
+MERGED = 400  # rows of one merge
 MERGE_EVERY, STRAYS_EVERY, COMPACT_EVERY = 3, 10, 25  # rounds
 
 
