@@ -148,7 +148,7 @@ def _get(url: str, token: str = "") -> dict[str, Any] | None:
     # An opener of its own: no proxy, whatever the caller's environment says.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(urllib.request.Request(url, headers=headers), timeout=5) as response:  # noqa: S310
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=5) as response:  # noqa: S310  our own
             answer: dict[str, Any] = json.load(response)
             return answer
     except (OSError, ValueError):
