@@ -1,6 +1,7 @@
 """Java and the jars: what they do before anything is downloaded."""
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from lpm.local import jars, java
+from lpm.local.files import write_atomically
 
 
 @pytest.fixture
@@ -106,7 +108,15 @@ def test_the_lock_names_a_digest_for_every_root_of_every_set() -> None:
 
 def test_an_atomic_write_leaves_nothing_beside_the_file_and_keeps_its_mode(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "secret"
-    java.write_atomically(path, b"one", mode=0o600)
-    java.write_atomically(path, b"two", mode=0o600)
+    write_atomically(path, b"one", mode=0o600)
+    write_atomically(path, b"two", mode=0o600)
     assert [file.name for file in path.parent.iterdir()] == ["secret"]
     assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"two", 0o600)
+
+
+def test_threads_that_write_one_file_at_once_do_not_take_each_others_draft(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: write_atomically(path, bytes([number]) * 100_000), range(64)))
+    assert [file.name for file in tmp_path.iterdir()] == ["store"]
+    assert path.read_bytes() in {bytes([number]) * 100_000 for number in range(64)}

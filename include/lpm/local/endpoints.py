@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from lpm.local import paths
-from lpm.local.java import write_atomically
+from lpm.local.files import write_atomically
 
 
 class _Model(BaseModel):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lpm.local import java, paths
+from lpm.local.files import write_atomically
 
 Report = Callable[[str], None]
 
@@ -126,7 +127,7 @@ def write_lock(report: Report = print) -> Path:
         with _fetched(jar_set.name, [Jar.parse(root) for root in jar_set.roots], jar_set.transitive, report) as folder:
             files = sorted(folder.glob("*/*/*/*.jar"))
             lines += [f"{_sha256(file)}  {jar_set.name}  {':'.join(file.parts[-4:-1])}" for file in files]
-    java.write_atomically(lock_file(), ("\n".join(lines) + "\n").encode())
+    write_atomically(lock_file(), ("\n".join(lines) + "\n").encode())
     return lock_file()
 
 

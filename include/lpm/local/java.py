@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 
 from lpm.local import paths
+from lpm.local.files import write_atomically
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -72,17 +73,6 @@ def package_folder(name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"package {name} is not installed in {sys.prefix}; run `make test` or `make demo`")
     return Path(spec.submodule_search_locations[0])
-
-
-def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Write a file so that nobody ever sees half of it. Makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)
-    temporary.chmod(mode)
-    temporary.replace(path)
 
 
 def _trust_options() -> list[str]:

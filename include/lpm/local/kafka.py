@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from lpm.local import java, processes
+from lpm.local.files import write_atomically
 from lpm.local.jars import kafka_libraries
 
 USER = "$ConnectionString"  # the literal user name that Event Hubs asks for; the password is the connection string
@@ -83,9 +84,9 @@ class Broker:
             self._state, controller_port=processes.free_port(self._state.controller_port, taken=[self.port])
         )
         self._save()
-        java.write_atomically(self.folder / "log4j2.properties", _LOG4J.encode())
+        write_atomically(self.folder / "log4j2.properties", _LOG4J.encode())
         properties = self.folder / "kraft.properties"
-        java.write_atomically(properties, self._properties().encode(), mode=0o600)
+        write_atomically(properties, self._properties().encode(), mode=0o600)
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(properties)
         logging = f"-Dlog4j2.configurationFile={(self.folder / 'log4j2.properties').as_uri()}"
@@ -135,7 +136,7 @@ class Broker:
         return BrokerState(**json.loads(path.read_text())) if path.exists() else None
 
     def _save(self) -> None:
-        java.write_atomically(self.folder / "broker.json", json.dumps(asdict(self._state)).encode(), mode=0o600)
+        write_atomically(self.folder / "broker.json", json.dumps(asdict(self._state)).encode(), mode=0o600)
 
     def _new_state(self, port: int) -> BrokerState:
         port = port or processes.free_port()

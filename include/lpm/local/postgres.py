@@ -17,6 +17,7 @@ from typing import Self
 from urllib.parse import quote
 
 from lpm.local import java, processes
+from lpm.local.files import write_atomically
 
 USER = "postgres"
 ACCOUNT = "nobody"  # PostgreSQL refuses to run as root: then it runs as this account, which every system has
@@ -95,7 +96,7 @@ class Server:
     def prepare(self) -> list[str]:
         """Make the data folder on first use, clear a stale pid file, and return the command that runs the server."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        java.write_atomically(self.folder / "server.json", json.dumps(asdict(self._state)).encode(), mode=0o600)
+        write_atomically(self.folder / "server.json", json.dumps(asdict(self._state)).encode(), mode=0o600)
         programs, data = self._programs(), self._place() / "data"
         if not data.exists():
             self._initialise(programs, data)
@@ -188,7 +189,7 @@ class Server:
         half, password = data.with_name("data.half"), data.with_name("password")
         shutil.rmtree(half, ignore_errors=True)  # of an attempt that was killed
         half.mkdir(mode=0o700)
-        java.write_atomically(password, self.password.encode(), mode=0o600)
+        write_atomically(password, self.password.encode(), mode=0o600)
         try:
             if self.user:
                 shutil.chown(half, self.user)

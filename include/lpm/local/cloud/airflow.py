@@ -14,7 +14,7 @@ from lpm.local import paths, processes
 from lpm.local.cloud.environment import clean_environment
 from lpm.local.cloud.state import CloudState
 from lpm.local.endpoints import Endpoints, Login
-from lpm.local.java import write_atomically
+from lpm.local.files import write_atomically
 from lpm.render.names import LOCAL_KAFKA_VARIABLE
 
 LOGINS = (

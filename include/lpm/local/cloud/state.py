@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from lpm.local import processes
-from lpm.local.java import write_atomically
+from lpm.local.files import write_atomically
 
 # Kafka's is the one in environments/local.yml; the others are easy to remember. A taken one is replaced by a free one.
 PREFERRED_PORTS = {

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from lpm.local import paths, processes
 from lpm.local.cloud import remains
 from lpm.local.cloud.state import CloudState
-from lpm.local.java import write_atomically
+from lpm.local.files import write_atomically
 
 _PR_SET_CHILD_SUBREAPER = 36
 _LIBC = ctypes.CDLL(None)

@@ -25,7 +25,7 @@ from lpm.local.databricks.jobs import Settings, cluster
 from lpm.local.databricks.launch import ERROR_FILE, STARTED_FILE, Launch
 from lpm.local.databricks.secret_scopes import SecretScopes
 from lpm.local.databricks.volumes import Volumes
-from lpm.local.java import write_atomically
+from lpm.local.files import write_atomically
 
 LifeCycle = Literal["PENDING", "RUNNING", "TERMINATING", "TERMINATED", "SKIPPED", "INTERNAL_ERROR"]
 Result = Literal["SUCCESS", "FAILED", "CANCELED"]

@@ -17,7 +17,7 @@ from lpm.local.databricks import jobs as job_rules
 from lpm.local.databricks.errors import ApiError, invalid
 from lpm.local.databricks.jobs import Job, Settings, now
 from lpm.local.databricks.runs import LifeCycle, Result, Run, RunFolders, RunProcess, StartError, end_left_over
-from lpm.local.java import write_atomically
+from lpm.local.files import write_atomically
 
 Item = TypeVar("Item")
 StartProcess = Callable[[Run, RunFolders], Awaitable[RunProcess]]

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
 from lpm.local.databricks.errors import ApiError, invalid
-from lpm.local.java import write_atomically
+from lpm.local.files import write_atomically
 
 _NAME = re.compile(r"[\w.@-]{1,128}")
 _REFERENCE = re.compile(r"\{\{secrets/([^/}]+)/([^/}]+)\}\}")

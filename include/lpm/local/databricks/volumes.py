@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
 from lpm.local.databricks.errors import ApiError, invalid
-from lpm.local.java import write_atomically
+from lpm.local.files import write_atomically
 
 MOUNT = "/Volumes/"
 

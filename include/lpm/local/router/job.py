@@ -1,11 +1,12 @@
 """What a router worker is told (``job.json``) and what it tells (``progress.json``)."""
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from lpm.local.files import write_atomically
 
 
 class Document(BaseModel):
@@ -15,11 +16,7 @@ class Document(BaseModel):
 
     def write(self, path: Path) -> None:
         """Replace ``path``. Only this user may read it: a job holds passwords."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{os.getpid()}.new")
-        draft.touch(mode=0o600)
-        draft.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        draft.replace(path)
+        write_atomically(path, f"{self.model_dump_json(indent=2)}\n".encode(), mode=0o600)
 
     @classmethod
     def read(cls, path: Path) -> Self:
