@@ -141,10 +141,9 @@ def test_keys_are_refused_wherever_the_job_signs_in_with_entra(environment: Envi
     (account,) = bodies(environment, arm.FOUNDATION, "Microsoft.Storage/storageAccounts").values()
     assert account["properties"]["allowSharedKeyAccess"] is False
     assert account["properties"]["allowBlobPublicAccess"] is False
-    (container,) = bodies(
-        environment, arm.FOUNDATION, "Microsoft.Storage/storageAccounts/blobServices/containers"
-    ).values()
-    assert container["properties"]["publicAccess"] == "None"
+    containers = bodies(environment, arm.FOUNDATION, "Microsoft.Storage/storageAccounts/blobServices/containers")
+    assert len(containers) == 2
+    assert all(container["properties"]["publicAccess"] == "None" for container in containers.values())
 
 
 @every_environment

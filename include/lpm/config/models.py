@@ -254,6 +254,19 @@ class Storage(Model):
     unrouted_container: str = Field(pattern=DNS_LABEL)
 
 
+class Evidence(Model):
+    """Where status, alert state and evidence are kept. Locally ``LPM_EVIDENCE`` names the folder instead."""
+
+    # The account is the connection's: Airflow would take what stands before an @ for the name of a connection.
+    url: str = Field(pattern=r"^abfss?://[a-z0-9](?:[a-z0-9-]{1,61}[a-z0-9])(?:/[A-Za-z0-9._-]+)*$")
+    connection: str
+
+    @property
+    def container(self) -> str:
+        """The storage container."""
+        return self.url.partition("://")[2].partition("/")[0]
+
+
 class Sql(Model):
     connection: str
     dialect: Literal["mssql", "postgresql"]
@@ -281,6 +294,7 @@ class Environment(Model):
     event_hubs: EventHubs
     stream_analytics: StreamAnalytics
     storage: Storage
+    evidence: Evidence
     sql: Sql
     stream: Stream
     databases: Mapping[str, Database]

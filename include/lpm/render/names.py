@@ -19,6 +19,7 @@ EVENT_HUBS_TENANT_ID_KEY = "event-hubs-tenant-id"  # Entra only
 EVENT_HUBS_SECRET_VARIABLE = "LPM_EVENT_HUBS_SECRET"  # noqa: S105  # name of the variable, not its value
 EVENT_HUBS_CLIENT_ID_VARIABLE = "LPM_EVENT_HUBS_CLIENT_ID"
 EVENT_HUBS_TENANT_ID_VARIABLE = "LPM_EVENT_HUBS_TENANT_ID"
+EVIDENCE_VARIABLE = "LPM_EVIDENCE"  # folder of the local environment's status, alert state and evidence
 LOCAL_KAFKA_VARIABLE = "LPM_LOCAL_KAFKA_BOOTSTRAP"  # the local broker's address when its configured port was taken
 
 
@@ -60,6 +61,11 @@ def dead_letter_table(environment: Environment) -> str:
 def progress_table(environment: Environment) -> str:
     """Delta table of the stream job's progress, for the monitor."""
     return f"{environment.pipeline_schema}.stream_progress"
+
+
+def ledger_table(environment: Environment) -> str:
+    """Delta table of the source's sums by company and bucket, for reconciliation."""
+    return f"{environment.pipeline_schema}.ledger"
 
 
 def inbox_table(config: Config) -> str:

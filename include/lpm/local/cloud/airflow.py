@@ -15,7 +15,7 @@ from lpm.local.cloud.environment import clean_environment
 from lpm.local.cloud.state import CloudState
 from lpm.local.endpoints import Endpoints, Login
 from lpm.local.files import write_atomically
-from lpm.render.names import LOCAL_KAFKA_VARIABLE
+from lpm.render.names import EVIDENCE_VARIABLE, LOCAL_KAFKA_VARIABLE
 
 LOGINS = (
     Login(user="admin", password="admin", role="admin"),  # noqa: S106  this Airflow listens on loopback only
@@ -37,6 +37,7 @@ def environment(folder: Path, state: CloudState, endpoints: Endpoints, config: C
         "IDENTITY_HEADER": endpoints.azure.identity_header,
         "LPM_ENVIRONMENTS": name,
         LOCAL_KAFKA_VARIABLE: endpoints.kafka,
+        EVIDENCE_VARIABLE: str(folder / "evidence"),
     }
 
 

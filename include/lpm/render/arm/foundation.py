@@ -1,4 +1,4 @@
-"""The foundation template: Event Hubs, the storage for unrouted events and the right to send."""
+"""The foundation template: Event Hubs, the storage for unrouted events and evidence, and the right to send."""
 
 from lpm.config import Config, Environment
 from lpm.render import names
@@ -25,6 +25,7 @@ STORAGE_VERSION = "2023-05-01"
 NAMESPACE = parameter("eventHubsNamespace")
 ACCOUNT = parameter("storageAccount")
 CONTAINER = parameter("unroutedContainer")
+EVIDENCE = parameter("evidenceContainer")
 DATABRICKS = parameter("databricksPrincipalId")
 
 
@@ -38,7 +39,7 @@ def foundation(config: Config, environment: Environment) -> Template:
     hubs = environment.event_hubs
     inflates = hubs.max_throughput_units > hubs.throughput_units
     return Template(
-        description="Event Hubs, storage for unrouted events, and the right of the Databricks job to send.",
+        description="Event Hubs, storage for unrouted events and evidence, the right of the Databricks job to send.",
         parameters=(
             Parameter("location", "string", environment.azure.location, "Azure region of every resource."),
             Parameter("tags", "object", tags(environment), "Tags of every resource."),
@@ -64,8 +65,13 @@ def foundation(config: Config, environment: Environment) -> Template:
             ),
             Parameter("partitionCount", "int", hubs.partitions, "Partitions of each hub; frozen once created."),
             Parameter("retentionHours", "int", hubs.retention_hours, "How long a hub keeps its events."),
-            Parameter("storageAccount", "string", environment.storage.account, "Account for unrouted events."),
+            Parameter(
+                "storageAccount", "string", environment.storage.account, "Account for unrouted events and evidence."
+            ),
             Parameter("unroutedContainer", "string", environment.storage.unrouted_container, "Its container."),
+            Parameter(
+                "evidenceContainer", "string", environment.evidence.container, "Container of status and evidence."
+            ),
             Parameter(
                 "databricksPrincipalId",
                 "string",
@@ -144,7 +150,7 @@ def _hub(hub: str, shard: str) -> tuple[Json, Json]:
     )
 
 
-def _storage() -> tuple[Json, Json]:
+def _storage() -> tuple[Json, ...]:
     return (
         {
             "type": STORAGE_ACCOUNTS,
@@ -163,14 +169,19 @@ def _storage() -> tuple[Json, Json]:
                 "supportsHttpsTrafficOnly": True,
             },
         },
-        {
-            "type": CONTAINERS,
-            "apiVersion": STORAGE_VERSION,
-            "name": child_name(ACCOUNT, quoted("default"), CONTAINER),
-            "dependsOn": [expression(resource_id(STORAGE_ACCOUNTS, ACCOUNT))],
-            "properties": {"publicAccess": "None"},
-        },
+        _container(CONTAINER),
+        _container(EVIDENCE),
     )
+
+
+def _container(name: str) -> Json:
+    return {
+        "type": CONTAINERS,
+        "apiVersion": STORAGE_VERSION,
+        "name": child_name(ACCOUNT, quoted("default"), name),
+        "dependsOn": [expression(resource_id(STORAGE_ACCOUNTS, ACCOUNT))],
+        "properties": {"publicAccess": "None"},
+    }
 
 
 def _sender(hub: str) -> Json:
