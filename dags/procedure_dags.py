@@ -14,6 +14,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import (
     DAG,
+    CronDataIntervalTimetable,
     ExceptionRetryPolicy,
     Param,
     RetryAction,
@@ -73,6 +74,7 @@ class Procedure:
     timeout: timedelta
     tasks: Callable[[Config, Environment], None]
     params: Mapping[str, Param] = field(default_factory=dict)
+    schedule: str | None = None  # cron in UTC; such a DAG is paused until someone wants it to run by itself
     outcomes: Callable[[Any, str], list[Outcome]] = outcomes_of_task  # of a step, asked with the result's task instance
     failures: Callable[[Any, str], list[str]] = failures_of_task
 
@@ -131,7 +133,8 @@ def _dag(dag_id: str, procedure: Procedure, config: Config, environment: str) ->
         dag_display_name=f"{procedure.title} ({environment})",
         description=" ".join(procedure.purpose.split()).split(". ")[0].rstrip(".") + ".",
         doc_md=procedure.doc,
-        schedule=None,
+        schedule=CronDataIntervalTimetable(procedure.schedule, timezone="UTC") if procedure.schedule else None,
+        is_paused_upon_creation=True if procedure.schedule else None,
         start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
         catchup=False,
         max_active_runs=1,

@@ -35,6 +35,7 @@ RESERVED_COLUMNS = frozenset(
     }
 )
 NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
+CRON = r"^\S+( \S+){4}$"
 DNS_LABEL = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 # Streaming jobs are named after the environment and the shard and may have 63 characters, consumer groups 50.
 SHARD_NAME = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"
@@ -159,6 +160,24 @@ class Retention(Model):
     tombstone_days: int = Field(ge=7)
 
 
+class Schedules(Model):
+    """When the procedures that run by themselves do, as cron expressions in UTC."""
+
+    reconcile: str = Field(pattern=CRON)
+    monitor: str = Field(pattern=CRON)
+
+
+class Reconciliation(Model):
+    full_below_rows: int = Field(ge=0)  # a company with fewer rows is compared as a whole in every round
+    ledger_hours: int = Field(ge=1)  # rounds in which the whole ledger is held against its table
+    deep_hours: int = Field(ge=1)  # rounds in which every value of every row is compared
+    grace_seconds: float = Field(ge=0)  # after which a difference is looked at again
+    wait_seconds: float = Field(ge=0)  # for a company's watermark to reach the cut of the round
+    evidence_keys: int = Field(ge=1)  # differing keys that are kept with their details, per company and round
+    repair: bool  # whether the hourly round repairs what it finds
+    repair_keys: int = Field(ge=1)  # more differing keys than that are repaired by a batch run on Databricks
+
+
 class Pipeline(Model):
     """``pipeline.yml``."""
 
@@ -166,6 +185,8 @@ class Pipeline(Model):
     limits: Limits
     objectives: Objectives
     retention: Retention
+    schedules: Schedules
+    reconciliation: Reconciliation
 
 
 class Company(Model):
