@@ -150,7 +150,7 @@ def _with_event(rows: DataFrame, settings: Settings, kept: dict[str, str]) -> Da
         .selectExpr("*", f"{expressions.upsert} AS value")
         .selectExpr(
             *names,
-            f"coalesce(early_reason, CASE WHEN octet_length(value) > {settings.max_event_bytes}"
+            f"coalesce(early_reason, CASE WHEN {expressions.size} > {settings.max_event_bytes}"
             f" THEN '{TOO_LARGE}' END) AS reason",
         )
     )

@@ -34,6 +34,7 @@ class Expressions:
     upsert: str
     delete: str
     heartbeat: str
+    size: str  # bytes of column value that do not depend on its version
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,13 @@ Each procedure runs twice: the second run says that nothing changes.
 """
 
 import json
-import os
 import secrets
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from stand_ins import INCLUDE, serve
 
 from lpm.clients.azure_resource_manager import AzureError, ResourceManager
 from lpm.clients.databricks import DatabricksClient
@@ -28,7 +26,6 @@ from lpm.procedures.control import Action
 from lpm.procedures.outcome import Outcome, ProcedureError
 from lpm.render.names import source_table, stream_job_name, streaming_job_name
 
-INCLUDE = Path(__file__).resolve().parents[2] / "include"
 CONFIG = load_config()
 LOCAL = CONFIG.environment("local")
 SOURCE = source_table(CONFIG, LOCAL)
@@ -46,19 +43,6 @@ def with_another_database() -> Environment:
 
 
 COLUMNS = ", ".join(f"`{column.name}` {spark_type(str(column.type))}" for column in CONFIG.table.columns)
-
-
-def serve(module: str, folder: Path, arguments: list[str], environment: dict[str, str]) -> tuple[str, object]:
-    """A stand-in as its own process; its address and the process."""
-    port, log = processes.free_port(), folder / "serve.log"
-    folder.mkdir()
-    process = processes.start(
-        [sys.executable, "-m", module, "--port", str(port), "--folder", folder, *arguments],
-        log,
-        env={**os.environ, "PYTHONPATH": str(INCLUDE), **environment},
-    )
-    processes.wait_until(lambda: processes.accepts(port), module, 90, process, log)
-    return f"http://{processes.LOOPBACK}:{port}", process
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ inbox and its trigger, or through a procedure that takes the same lock.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -252,6 +252,17 @@ class TargetDatabase:
         with self._transaction() as connection:
             return [QuarantinedEvent(*row) for row in connection.execute(query)]
 
+    def refused_keys(self, key_hashes: Collection[str]) -> Mapping[str, str]:
+        """Why the newest event of each of those keys (hexadecimal) was refused; absent when none was."""
+        listed = (
+            "SELECT json_array_elements_text(CAST(:keys AS json))"
+            if self.dialect == "postgresql"
+            else "SELECT value COLLATE DATABASE_DEFAULT FROM OPENJSON(:keys)"
+        )
+        statement = f"""SELECT key_hash, reason FROM {names.STATE_SCHEMA}.quarantine
+            WHERE key_hash IN ({listed}) ORDER BY last_seen"""
+        return {str(key): str(reason) for key, reason in self.query(statement, {"keys": json.dumps([*key_hashes])})}
+
     # Rows in and out
 
     def rows(self, contract: TableContract | None = None) -> Iterator[tuple[str, Mapping[str, Value]]]:
@@ -323,9 +334,19 @@ class TargetDatabase:
             ) from error
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
+    def transaction(self, isolation: str) -> Iterator[Connection]:
+        """A transaction of another isolation level than the default, for reading several things of one state.
+
+        Raises:
+            TargetDatabaseError: the database cannot be reached, or refuses what is asked in the transaction.
+        """
+        with self._transaction(self._engine.execution_options(isolation_level=isolation)) as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self, engine: Engine | None = None) -> Iterator[Connection]:
         try:
-            with self._engine.begin() as connection:
+            with (engine or self._engine).begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
             raise TargetDatabaseError(f"{self.place}: {_first_line(error)}; {_next_step(error)}") from error

@@ -107,12 +107,25 @@ def dead_letter_reasons(table: TableContract) -> tuple[str, ...]:
     return (NO_COMPANY, NO_KEY, *(NON_FINITE + column.name for column in _finite_only(table)))
 
 
-def event_expressions(table: TableContract) -> EventExpressions:
-    """The whole events for one table contract. ``emitted_at`` is the moment the query runs."""
+def event_size(value: str, version: str) -> str:
+    """Bytes of an upsert that do not depend on its version: what is judged too large is so at every version."""
+    return f"octet_length({value}) - 2 * octet_length(CAST({version} AS STRING))"  # in event_id and in version
+
+
+def event_expressions(
+    table: TableContract, version: str = "version", committed_at: str = "committed_at"
+) -> EventExpressions:
+    """The whole events for one table contract. ``emitted_at`` is the moment the query runs.
+
+    Args:
+        table: The contract.
+        version: Column or literal of the event's version.
+        committed_at: Column or literal of the commit time; NULL for an event that no commit caused.
+    """
     shared = {
         "info_companyid": "company",
-        "version": "version",
-        "committed_at": f"date_format(committed_at, {literal(TIMESTAMP_FORMAT)})",
+        "version": version,
+        "committed_at": f"date_format({committed_at}, {literal(TIMESTAMP_FORMAT)})",
         "emitted_at": f"date_format(current_timestamp(), {literal(TIMESTAMP_FORMAT)})",
         "schema_version": str(table.schema_version),
     }
@@ -121,7 +134,7 @@ def event_expressions(table: TableContract) -> EventExpressions:
         upsert=_event(
             **shared,
             **of_key,
-            event_id=f"concat(version, '-{Rank.UPSERT}-', key_hash)",
+            event_id=f"concat({version}, '-{Rank.UPSERT}-', key_hash)",
             op=literal(Op.UPSERT),
             rank=str(Rank.UPSERT.value),
             row_hash="row_hash",
@@ -130,14 +143,14 @@ def event_expressions(table: TableContract) -> EventExpressions:
         delete=_event(
             **shared,
             **of_key,
-            event_id=f"concat(version, '-{Rank.DELETE}-', key_hash)",
+            event_id=f"concat({version}, '-{Rank.DELETE}-', key_hash)",
             op=literal(Op.DELETE),
             rank=str(Rank.DELETE.value),
         ),
         heartbeat=_event(
             info_companyid="company",
-            version="version",
-            event_id=f"concat(version, '-{Op.HEARTBEAT}-', company, '-', partition)",
+            version=version,
+            event_id=f"concat({version}, '-{Op.HEARTBEAT}-', company, '-', partition)",
             op=literal(Op.HEARTBEAT),
             emitted_at=shared["emitted_at"],
         ),

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from lpm.config import Config, Environment
-from lpm.contract.envelope import dead_letter_reasons, event_expressions, row_expressions
+from lpm.contract.envelope import dead_letter_reasons, event_expressions, event_size, row_expressions
 from lpm.render import names
 
 TASK_KEY = "stream"
@@ -107,6 +107,7 @@ def settings(config: Config, environment: Environment, kafka_bootstrap: str | No
             "upsert": event.upsert,
             "delete": event.delete,
             "heartbeat": event.heartbeat,
+            "size": event_size("value", "version"),
         },
         "dead_letter_reasons": [*dead_letter_reasons(table), TOO_LARGE],
         "routes": [

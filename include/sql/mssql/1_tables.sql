@@ -130,6 +130,10 @@ CREATE TABLE lpm.tombstone (
     CONSTRAINT pk_tombstone PRIMARY KEY CLUSTERED (key_hash)
 );
 GO
+-- Reconciliation asks for the newest.
+IF NOT EXISTS (SELECT 1 FROM sys.indexes AS x WHERE x.object_id = OBJECT_ID(N'lpm.tombstone', N'U') AND x.name = N'ix_tombstone_version')
+    CREATE INDEX ix_tombstone_version ON lpm.tombstone (version);
+GO
 IF OBJECT_ID(N'lpm.watermark', N'U') IS NULL
 CREATE TABLE lpm.watermark (
     partition_id int NOT NULL,

@@ -142,6 +142,8 @@ CREATE TABLE IF NOT EXISTS lpm.tombstone (
     deleted_at timestamp(6) NOT NULL
 );
 -- next
+CREATE INDEX IF NOT EXISTS ix_tombstone_version ON lpm.tombstone (version); -- reconciliation asks for the newest
+-- next
 CREATE TABLE IF NOT EXISTS lpm.watermark (
     partition_id integer NOT NULL PRIMARY KEY,
     version bigint NOT NULL,

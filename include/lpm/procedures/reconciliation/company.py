@@ -1,0 +1,194 @@
+"""One company's reconciliation: at an exact cut, from sums to keys to values, confirmed before anyone is alarmed."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from lpm.clients.databricks import StatementFailed
+from lpm.clients.target_database import TargetDatabase
+from lpm.clients.target_snapshot import TargetSnapshot, snapshot
+from lpm.contract.values import typed_row
+from lpm.procedures.reconciliation.comparison import (
+    Difference,
+    Kind,
+    differing_buckets,
+    differing_columns,
+    differing_keys,
+)
+from lpm.procedures.reconciliation.ledger import Slice
+from lpm.procedures.reconciliation.result import CompanyResult, Verdict
+from lpm.procedures.reconciliation.source import Source, SourceKey
+
+BUCKETS_AT_ONCE = 2_000  # whose keys are read in one go
+IN_FLIGHT_LIMIT = 100_000  # keys; more are not worth asking the change feed about
+WATERMARK_PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to compare. ``since``: buckets that no version after it changed are left out; -1 compares all."""
+
+    since: int = -1
+    deep: Slice | None = None
+    grace_seconds: float = 30.0
+    wait_seconds: float = 60.0  # for the watermark to reach the cut
+    evidence_keys: int = 1_000  # differences that are kept with their details
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What one company's reconciliation found: the result, and the differing keys behind it."""
+
+    result: CompanyResult
+    differences: tuple[Difference, ...]
+
+
+class CompanyReconciliation:
+    """Compares one company's database with the source at ``through``, or at its watermark if that is lower."""
+
+    def __init__(self, source: Source, database: TargetDatabase, through: int, request: Request) -> None:
+        self._source = source
+        self._database = database
+        self._company = database.company.id
+        self._through = through
+        self._request = request
+        self._deep_rows = 0
+
+    def run(self) -> Findings:
+        """Compare. What differs is looked at again after the grace period; what has healed by then is late."""
+        begun, moment = time.monotonic(), datetime.now(UTC)
+        cut = min(self._await_watermark(), self._through)
+        result = CompanyResult(
+            company=self._company, at=moment, through=self._through, cut=cut, since=self._request.since
+        )
+        if cut < 0:
+            reason = "the database has no watermark yet"
+            return Findings(result.model_copy(update={"verdict": Verdict.SKIPPED, "reason": reason}), ())
+        buckets, compared, in_flight = self._compare_sums(cut)
+        suspects = {each.key_hash: each for each in self._compare_keys(cut, buckets)}
+        if self._request.deep:
+            suspects |= {each.key_hash: each for each in self._compare_values(cut, self._request.deep)}
+        differences = tuple(self._explained(cut, self._confirmed(cut, suspects)))
+        found = {
+            "verdict": Verdict.DIFFER if differences else Verdict.PASS,
+            "buckets": compared,
+            "differing_buckets": len(buckets),
+            "in_flight": in_flight,
+            "late": len(suspects) - len(differences),
+            "deep_rows": self._deep_rows,
+            "differences": dict(Counter(difference.kind.value for difference in differences)),
+            "seconds": time.monotonic() - begun,
+        }
+        return Findings(result.model_copy(update=found), differences)
+
+    def look_again(self, suspects: Mapping[str, Difference]) -> list[Difference]:
+        """Which keys differ now, at this cut. They may change meanwhile: those are no difference.
+
+        Raises:
+            RuntimeError: the database has not reached the cut.
+        """
+        if (watermark := self._await_watermark()) < self._through:
+            raise RuntimeError(
+                f"company {self._company!r}: watermark {watermark} has not reached version {self._through} after "
+                f"{self._request.wait_seconds:g} s\nNext step: see whether stream and router run (monitor)."
+            )
+        return list(self._differing(self._through, suspects))
+
+    def _await_watermark(self) -> int:
+        """The watermark, as soon as it has reached the cut; the one that it has when the waiting is over."""
+        end = time.monotonic() + self._request.wait_seconds
+        while (watermark := self._database.watermark()) < self._through and time.monotonic() < end:
+            time.sleep(WATERMARK_PAUSE_SECONDS)
+        return watermark
+
+    def _compare_sums(self, cut: int) -> tuple[list[int], int, int]:
+        """Buckets that differ, how many were compared, how many keys were in flight."""
+        expected = self._source.sums(self._company, cut, self._request.since)
+        wanted = None if self._request.since < 0 else sorted(expected)
+        with snapshot(self._database) as state:
+            found = state.sums(cut, wanted)
+            in_flight = state.in_flight(cut, wanted)
+        if len(in_flight) > IN_FLIGHT_LIMIT:
+            raise RuntimeError(
+                f"company {self._company!r}: {len(in_flight)} keys have changed since version {cut}, more than "
+                f"{IN_FLIGHT_LIMIT}\nNext step: trigger reconcile for this company alone; the cut is newer then."
+            )
+        changed_since = self._source.still_there(self._company, cut, in_flight) if in_flight else {}
+        compared = expected.keys() | found.keys()
+        return differing_buckets(expected, found, changed_since), len(compared), len(in_flight)
+
+    def _compare_keys(self, cut: int, buckets: list[int]) -> Iterator[Difference]:
+        for start in range(0, len(buckets), BUCKETS_AT_ONCE):
+            part = buckets[start : start + BUCKETS_AT_ONCE]
+            source = self._source.keys(self._company, cut, part)
+            yield from self._keys_that_differ(cut, part, source)
+
+    def _keys_that_differ(self, cut: int, buckets: list[int], source: Mapping[str, SourceKey]) -> list[Difference]:
+        with snapshot(self._database) as state:
+            target, in_flight = state.keys(buckets), state.in_flight(cut, buckets)
+        return list(differing_keys(source, target, in_flight, self._source.latest_version()))
+
+    def _compare_values(self, cut: int, deep: Slice) -> Iterator[Difference]:
+        """Every typed value of a slice against the payload that it should have come from."""
+        table = self._database.config.table
+        for first, last, payloads in self._source.rows(self._company, cut, deep.first, deep.last):
+            with snapshot(self._database) as state:
+                in_flight = self._in_flight_of_range(state, cut, first, last)
+                for key_hash, values in state.rows(first, last):
+                    self._deep_rows += 1
+                    payload = payloads.get(key_hash)
+                    if payload is None or key_hash in in_flight:
+                        continue  # the sums have judged whether it belongs here
+                    if columns := differing_columns(table, typed_row(table, json.loads(payload)), values):
+                        yield Difference(key_hash, Kind.CORRUPT, columns=columns)
+
+    def _in_flight_of_range(self, state: TargetSnapshot, cut: int, first: int, last: int) -> frozenset[str]:
+        return state.in_flight(cut, None if last - first > BUCKETS_AT_ONCE else range(first, last + 1))
+
+    def _confirmed(self, cut: int, suspects: Mapping[str, Difference]) -> Iterator[Difference]:
+        """Those that still differ after the grace period."""
+        if not suspects:
+            return
+        time.sleep(self._request.grace_seconds)
+        yield from self._differing(cut, suspects)
+
+    def _differing(self, cut: int, suspects: Mapping[str, Difference]) -> Iterator[Difference]:
+        deep = {key: each for key, each in suspects.items() if each.columns}
+        buckets = sorted({int(key[:4], 16) for key in suspects})
+        again = {each.key_hash: each for each in self._compare_keys(cut, buckets)}
+        for key in suspects:
+            if key in again:
+                yield replace(again[key], columns=deep[key].columns if key in deep else ())
+        remaining = sorted(deep.keys() - again.keys())
+        yield from self._values_again(cut, {key: deep[key] for key in remaining})
+
+    def _values_again(self, cut: int, deep: Mapping[str, Difference]) -> Iterator[Difference]:
+        for bucket in sorted({int(key[:4], 16) for key in deep}):
+            for each in self._compare_values(cut, Slice(bucket, bucket)):
+                if each.key_hash in deep:
+                    yield each
+
+    def _explained(self, cut: int, differences: Iterator[Difference]) -> Iterator[Difference]:
+        """Tell stale from corrupt by what the change feed says of the key, and why the target refused a row."""
+        found = list(differences)
+        changed = [each for each in found if each.kind is Kind.CORRUPT and each.target_version is not None]
+        newest = self._last_changes(cut, changed)
+        refused = self._database.refused_keys([each.key_hash for each in found][: self._request.evidence_keys])
+        for each in found:
+            stale = each in changed and newest.get(each.key_hash, -1) > (each.target_version or 0)
+            kind = Kind.STALE if stale else each.kind
+            yield replace(each, kind=kind, note=refused.get(each.key_hash, ""))
+
+    def _last_changes(self, cut: int, changed: list[Difference]) -> Mapping[str, int]:
+        if not changed:
+            return {}
+        first = max(min(each.target_version or 0 for each in changed), self._request.since, 0) + 1
+        if first > cut:
+            return {}
+        try:
+            return self._source.last_changes(self._company, first, cut, [each.key_hash for each in changed])
+        except StatementFailed:  # the change feed does not reach back so far: no one can tell any more
+            return {}

@@ -1,0 +1,79 @@
+"""The ledger: move it forward with the change feed, and hold it against its table slice by slice."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from lpm.clients.databricks import DatabricksClient
+from lpm.procedures.reconciliation.source import BUCKETS, Source
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A range of buckets, both ends included."""
+
+    first: int
+    last: int
+
+    @classmethod
+    def of_hour(cls, moment: datetime, hours: int) -> "Slice":
+        """The slice whose turn it is: the same hour of every round of ``hours`` has the same one."""
+        turn = int(moment.timestamp() // 3600) % hours
+        return cls(turn * BUCKETS // hours, (turn + 1) * BUCKETS // hours - 1)
+
+    @classmethod
+    def everything(cls) -> "Slice":
+        """All buckets."""
+        return cls(0, BUCKETS - 1)
+
+
+@dataclass(frozen=True)
+class LedgerFault:
+    """A bucket whose ledger did not say what its table says."""
+
+    company: str
+    bucket: int
+    rows: int  # by how many rows the ledger was short
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What the ledger says after it was moved. ``through``: the version it goes through; it is the cut of a round."""
+
+    through: int
+    advanced_from: int | None  # None when it was started anew
+    faults: tuple[LedgerFault, ...]
+    unknown_rows: dict[str, int]  # rows of companies that are not configured
+
+
+def bring_forward(
+    source: Source, databricks: DatabricksClient, known: Collection[str], check: Slice | None, *, anew: bool = False
+) -> Ledger:
+    """Move the ledger to the source's latest version, and compare a slice of it with the table itself.
+
+    What the slice finds wrong is put right at once and told: nobody may trust a sum that its table does not give.
+
+    Raises:
+        StatementFailed: the source cannot be read; when the change feed no longer has what the ledger needs, start it
+            anew (parameter ``ledger_anew``).
+    """
+    queries = source.queries
+    databricks.run_sql(queries.create_ledger())
+    [(found,)] = databricks.run_sql(queries.ledger_through()).rows
+    before = None if found is None or anew else int(found)
+    latest = source.latest_version()
+    if before is None:
+        databricks.run_sql(queries.start_ledger(latest), timeout_seconds=3600)
+    elif latest > before:
+        databricks.run_sql(queries.advance_ledger(before + 1, latest), timeout_seconds=3600)
+    faults = _faults(source, databricks, latest, check) if check else ()
+    unknown = {company: rows for company, rows in source.row_counts().items() if company not in known}
+    return Ledger(latest, before, faults, unknown)
+
+
+def _faults(source: Source, databricks: DatabricksClient, version: int, check: Slice) -> tuple[LedgerFault, ...]:
+    statement = source.queries.ledger_faults(version, check.first, check.last)
+    found = databricks.run_sql(statement, timeout_seconds=3600).rows
+    if found:
+        databricks.run_sql(source.queries.correct_ledger(version, check.first, check.last), timeout_seconds=3600)
+    return tuple(LedgerFault(str(company), int(bucket or 0), int(rows or 0)) for company, bucket, rows, _ in found)

@@ -1,0 +1,118 @@
+"""The source side: sums from the ledger, keys, rows and events from the table, all made by Databricks itself."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from lpm.clients.databricks import DatabricksClient, StatementFailed
+from lpm.clients.target_snapshot import BucketSum
+from lpm.config import Config, Environment
+from lpm.render.reconciliation import Queries
+
+BUCKETS = 65_536  # two bytes of the key hash
+KEYS_AT_ONCE = 5_000  # in one statement
+TOO_MUCH = "Inline byte limit exceeded"  # how Databricks refuses a result of more than 25 MiB
+
+
+@dataclass(frozen=True)
+class SourceKey:
+    """A key of the source. ``rows`` above 1: the source has the key more than once."""
+
+    key_hash: str
+    row_hash: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class SourceEvent:
+    """An upsert of a row as the source has it."""
+
+    key_hash: str
+    bucket: int
+    value: str
+
+
+class Source:
+    """The source table of an environment, read through its SQL warehouse."""
+
+    def __init__(self, config: Config, environment: Environment, databricks: DatabricksClient) -> None:
+        self._databricks = databricks
+        self.queries = Queries(config, environment)
+
+    def latest_version(self) -> int:
+        """The newest version of the table."""
+        [(version, *_)] = self._databricks.run_sql(self.queries.latest_version()).rows
+        return int(version or 0)
+
+    def sums(self, company: str, version: int, since: int = -1) -> dict[int, BucketSum]:
+        """Sums at ``version``, from the ledger, of the buckets that changed after ``since``."""
+        return self._sums(self.queries.sums(version, since), company=company)
+
+    def still_there(self, company: str, version: int, keys: Collection[str]) -> dict[int, BucketSum]:
+        """What those keys, which have changed since, were worth at ``version``."""
+        latest, total = self.latest_version(), dict[int, BucketSum]()
+        if latest == version:
+            return total
+        for part in _parts(sorted(keys), KEYS_AT_ONCE):
+            statement = self.queries.still_there(version, latest)
+            for bucket, found in self._sums(statement, company=company, keys=",".join(part)).items():
+                total[bucket] = total.get(bucket, BucketSum(0, 0)) + found
+        return total
+
+    def keys(self, company: str, version: int, buckets: Sequence[int]) -> dict[str, SourceKey]:
+        """The company's keys in some buckets at ``version``."""
+        try:
+            found = self._databricks.run_sql(self.queries.keys(version, buckets), {"company": company}).rows
+        except StatementFailed as error:
+            if TOO_MUCH not in str(error) or len(buckets) < 2:
+                raise
+            half = len(buckets) // 2
+            return self.keys(company, version, buckets[:half]) | self.keys(company, version, buckets[half:])
+        keys = (SourceKey(str(key), str(row_hash), int(rows or 0)) for key, rows, row_hash in found)
+        return {key.key_hash: key for key in keys}
+
+    def rows(self, company: str, version: int, first: int, last: int) -> Iterator[tuple[int, int, dict[str, str]]]:
+        """Payloads by key hash at ``version`` in pieces that fit one result: first bucket, last bucket, payloads."""
+        try:
+            found = self._databricks.run_sql(self.queries.rows(version, first, last), {"company": company}).rows
+        except StatementFailed as error:
+            if TOO_MUCH not in str(error) or first == last:
+                raise
+            middle = (first + last) // 2
+            yield from self.rows(company, version, first, middle)
+            yield from self.rows(company, version, middle + 1, last)
+        else:
+            yield first, last, {str(key): str(payload) for key, payload in found}
+
+    def last_changes(self, company: str, first: int, last: int, keys: Collection[str]) -> dict[str, int]:
+        """The newest version from ``first`` to ``last`` that changed each of the keys; absent when none did."""
+        changes: dict[str, int] = {}
+        for part in _parts(sorted(keys), KEYS_AT_ONCE):
+            statement = self.queries.last_changes(first, last)
+            found = self._databricks.run_sql(statement, {"company": company, "keys": ",".join(part)}).rows
+            changes |= {str(key): int(version or 0) for key, version in found}
+        return changes
+
+    def upserts(self, company: str, version: int, keys: Sequence[str]) -> Iterator[SourceEvent]:
+        """The events that make those keys what they are at ``version``. Keys that are not there make none."""
+        for part in _parts(keys, KEYS_AT_ONCE):
+            found = self._databricks.run_sql(self.queries.upserts(version, part), {"company": company}).rows
+            yield from (SourceEvent(str(key), int(bucket or 0), str(value)) for key, bucket, value in found)
+
+    def row_counts(self) -> dict[str, int]:
+        """Rows of every company that the ledger knows, configured or not."""
+        found = self._databricks.run_sql(self.queries.row_counts()).rows
+        return {str(company): int(rows or 0) for company, rows in found}
+
+    def row_count(self, company: str) -> int:
+        """Rows of one company, as the ledger knows them."""
+        [(rows,)] = self._databricks.run_sql(self.queries.row_count(), {"company": company}).rows
+        return int(rows or 0)
+
+    def _sums(self, statement: str, **parameters: str) -> dict[int, BucketSum]:
+        found = self._databricks.run_sql(statement, parameters).rows
+        return {int(bucket or 0): BucketSum(int(rows or 0), int(total or 0)) for bucket, rows, total in found}
+
+
+def _parts(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

@@ -1,0 +1,222 @@
+"""Reconciliation on real Delta tables and real databases: every kind of fault is found, named, and nothing else is."""
+
+import json
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from reconciliation_world import World
+from stand_ins import serve
+
+from lpm.clients.databricks import DatabricksClient
+from lpm.clients.target_snapshot import snapshot
+from lpm.config import load_config
+from lpm.local import processes
+from lpm.local.postgres import Server
+from lpm.procedures.reconciliation import ledger
+from lpm.procedures.reconciliation.comparison import Kind
+from lpm.procedures.reconciliation.ledger import Ledger, Slice
+from lpm.procedures.reconciliation.result import Verdict, VerifiedThrough
+
+EVERYTHING = Slice.everything()
+
+
+@pytest.fixture(scope="module")
+def databricks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabricksClient]:
+    token = secrets.token_hex(16)
+    folder = tmp_path_factory.mktemp("reconciliation")
+    address, process = serve("lpm.local.databricks.serve", folder / "databricks", [], {"LPM_DATABRICKS_TOKEN": token})
+    local = load_config().environment("local")
+    with pytest.MonkeyPatch.context() as patch:
+        connection = {"conn_type": "databricks", "schema": "http", "host": "127.0.0.1", "password": token}
+        connection["port"] = httpx.URL(address).port
+        patch.setenv(f"AIRFLOW_CONN_{local.databricks.connection.upper()}", json.dumps(connection))
+        yield DatabricksClient.of(local)
+    processes.stop(process)
+
+
+@pytest.fixture(scope="module")
+def shared(databricks: DatabricksClient, postgres: Server) -> Iterator[World]:
+    """Source and databases after inserts, updates, moves and deletes, all delivered."""
+    world = World(databricks, postgres)
+    world.sql(world.merge_statement(0, 60, generation=1))
+    world.deliver(0, world.version())
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def world(shared: World) -> Iterator[World]:
+    """The same for each test: what a test did to a database is undone by sending it everything anew."""
+    yield shared
+    shared.restore()
+
+
+def bring_forward(world: World, check: Slice | None = EVERYTHING, **wanted: bool) -> Ledger:
+    return ledger.bring_forward(world.source, world.databricks, {each.id for each in world.companies}, check, **wanted)
+
+
+def test_equal_sides_pass_bucket_by_bucket_and_value_by_value(world: World) -> None:
+    moved = bring_forward(world)
+    assert moved.through == world.version()
+    assert not moved.faults
+    for company in world.companies:
+        found = world.compare(company, moved.through, deep=EVERYTHING)
+        assert (found.result.verdict, found.result.cut, found.differences) == (Verdict.PASS, moved.through, ())
+        assert found.result.deep_rows == world.databases[company.id].row_count() > 0
+
+
+def test_every_kind_of_fault_is_found_and_named_at_once(world: World) -> None:
+    through = bring_forward(world).through
+    company, other = world.companies[0], world.companies[3]
+    missing, edited, rehashed, extra = (world.a_key(company, number) for number in range(4))
+    misrouted = world.a_key(other)
+    target = "{target}"
+    world.tamper(company, f"DELETE FROM {target} WHERE lpm_key_hash = '\\x{missing}'")
+    world.tamper(company, f"UPDATE {target} SET book = 'by hand' WHERE lpm_key_hash = '\\x{edited}'")
+    world.tamper(company, f"UPDATE {target} SET lpm_row_hash = lpm_key_hash WHERE lpm_key_hash = '\\x{rehashed}'")
+    world.copy_row(company, extra, company, "ab" * 32)
+    world.copy_row(other, misrouted, company, misrouted)
+    found = world.compare(company, through, deep=EVERYTHING)
+    assert {each.key_hash: each.kind for each in found.differences} == {
+        missing: Kind.MISSING,
+        edited: Kind.CORRUPT,
+        rehashed: Kind.CORRUPT,
+        "ab" * 32: Kind.EXTRA,
+        misrouted: Kind.MISROUTED,
+    }
+    assert next(each.columns for each in found.differences if each.key_hash == edited) == ("book",)
+    assert found.result.differences == {"missing": 1, "corrupt": 2, "extra": 1, "misrouted": 1}
+    for untouched in world.companies[1:]:
+        assert world.compare(untouched, through, deep=EVERYTHING).result.verdict is Verdict.PASS
+
+
+def test_an_event_lost_on_the_way_makes_the_row_stale(world: World) -> None:
+    before = world.version()
+    company = world.companies[1]
+    key = world.a_key(company)
+    world.update_by_key(company, key, "currency", "LST")
+    world.heartbeat(world.version())  # everything is said to have arrived, but the event was lost
+    through = bring_forward(world).through
+    found = world.compare(company, through, since=before)
+    assert [(each.key_hash, each.kind) for each in found.differences] == [(key, Kind.STALE)]
+
+
+def test_what_the_target_has_newer_than_the_cut_is_in_flight_and_no_difference(world: World) -> None:
+    cut = bring_forward(world).through
+    world.sql(world.merge_statement(0, 100, generation=2))
+    world.insert(1_000, 30)
+    world.deliver(cut + 1, world.version(), heartbeat=False)
+    results = [world.compare(company, cut, deep=EVERYTHING).result for company in world.companies]
+    assert {result.verdict for result in results} == {Verdict.PASS}
+    assert sum(result.in_flight for result in results) > 50
+
+
+def test_a_company_behind_the_round_is_compared_at_its_own_watermark(world: World) -> None:
+    behind, company = world.version(), world.companies[2]
+    world.sql(world.merge_statement(20, 60, generation=3))
+    for each in world.companies:
+        if each is not company:
+            world.heartbeat(world.version(), [each])
+    through = bring_forward(world).through
+    result = world.compare(company, through).result
+    assert (result.verdict, result.cut, result.through) == (Verdict.PASS, behind, through)
+
+
+def test_rows_that_can_reach_no_target_are_not_missing(world: World) -> None:
+    company = world.companies[0]
+    start = world.version()
+    world.sql(f"INSERT INTO {world.table} (trade_id, leg_no) VALUES ('no company', 1)")
+    world.sql(f"INSERT INTO {world.table} (leg_no, info_companyid) VALUES (1, :c)", {"c": company.id})
+    world.sql(
+        f"INSERT INTO {world.table} (trade_id, leg_no, info_companyid, comment) "
+        "VALUES ('large', 1, :c, repeat('x', 1000000))",
+        {"c": company.id},
+    )
+    world.sql(f"INSERT INTO {world.table} (trade_id, leg_no, info_companyid) VALUES ('stranger', 1, 'C-9999')")
+    world.heartbeat(world.version())
+    moved = bring_forward(world)
+    assert not moved.faults
+    assert moved.unknown_rows == {"C-9999": 1}
+    assert world.compare(company, moved.through, since=start).result.verdict is Verdict.PASS
+    assert world.compare(company, moved.through, deep=EVERYTHING).result.verdict is Verdict.PASS
+
+
+def test_a_row_that_the_target_refused_is_missing_and_says_why(world: World) -> None:
+    company = world.companies[4]
+    start = world.version()
+    world.sql(
+        f"INSERT INTO {world.table} (trade_id, leg_no, info_companyid, book) VALUES ('long', 1, :c, repeat('b', 101))",
+        {"c": company.id},
+    )
+    world.deliver(start + 1, world.version())
+    found = world.compare(company, bring_forward(world).through)
+    assert [(each.kind, each.note) for each in found.differences] == [(Kind.MISSING, "too_long:book")]
+
+
+def test_only_changed_buckets_are_compared_when_asked_and_all_of_them_when_not(world: World) -> None:
+    company = world.companies[0]
+    since = bring_forward(world).through
+    untouched = world.a_key(company, 1)
+    world.tamper(company, f"DELETE FROM {{target}} WHERE lpm_key_hash = '\\x{untouched}'")
+    world.update_by_key(company, world.a_key(company, 0), "currency", "NEW")
+    world.deliver(since + 1, world.version())
+    through = bring_forward(world).through
+    touched = world.compare(company, through, since=since)
+    assert (touched.result.verdict, touched.result.buckets) == (Verdict.PASS, 1)
+    everything = world.compare(company, through)
+    assert [each.key_hash for each in everything.differences] == [untouched]
+
+
+def test_a_ledger_that_disagrees_with_its_table_is_told_and_put_right(world: World) -> None:
+    through = bring_forward(world).through
+    company = world.companies[0]
+    line = f"(:c, 5, {through}, 1L, CAST(7 AS DECIMAL(38,0)))"
+    world.sql(f"INSERT INTO {world.environment.pipeline_schema}.ledger VALUES {line}", {"c": company.id})
+    assert not bring_forward(world, Slice(6, 65_535)).faults
+    [fault] = bring_forward(world).faults
+    assert (fault.company, fault.bucket, fault.rows) == (company.id, 5, -1)
+    assert not bring_forward(world).faults
+    assert world.compare(company, through).result.verdict is Verdict.PASS
+
+
+def test_compacting_the_ledger_keeps_every_sum_from_there_on(world: World) -> None:
+    through = bring_forward(world).through
+    company = world.companies[0]
+    before = world.source.sums(company.id, through)
+    world.sql(world.source.queries.compact_ledger(through - 1))
+    assert {bucket: total for bucket, total in before.items() if total.rows} == {
+        bucket: total for bucket, total in world.source.sums(company.id, through).items() if total.rows
+    }
+    assert not bring_forward(world).faults
+
+
+def test_a_ledger_started_anew_says_what_the_one_moved_forward_says(world: World) -> None:
+    moved = bring_forward(world)
+    sums = [world.source.sums(company.id, moved.through) for company in world.companies]
+    assert bring_forward(world, anew=True).advanced_from is None
+    for company, before in zip(world.companies, sums, strict=True):
+        after = world.source.sums(company.id, moved.through)
+        assert after == {bucket: total for bucket, total in before.items() if total.rows}
+
+
+def test_a_snapshot_stays_one_state_while_the_database_changes(world: World) -> None:
+    company = world.companies[0]
+    key = world.a_key(company)
+    with snapshot(world.databases[company.id]) as state:
+        before = state.sums(10**9)
+        world.tamper(company, f"DELETE FROM {{target}} WHERE lpm_key_hash = '\\x{key}'")
+        assert state.sums(10**9) == before
+    with snapshot(world.databases[company.id]) as state:
+        assert state.sums(10**9) != before
+
+
+def test_a_database_without_watermark_is_skipped_and_verified_no_further(world: World) -> None:
+    company = world.companies[5]
+    world.tamper(company, "UPDATE lpm.watermark SET version = -1")
+    result = world.compare(company, bring_forward(world).through).result
+    assert result.verdict is Verdict.SKIPPED
+    before = VerifiedThrough(version=1, at=datetime.now(UTC) - timedelta(hours=1))
+    assert before.after(result) == before
