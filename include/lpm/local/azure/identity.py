@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from lpm.local.azure.errors import AzureError
@@ -49,6 +50,14 @@ class Identity:
         Raises:
             AzureError: there is no token, or it is not ours, too old or for something else.
         """
+        self.end_of(authorization, MANAGEMENT)
+
+    def end_of(self, authorization: str | None, audiences: Sequence[str]) -> float:
+        """When the token of a request for one of these audiences ends, in seconds since 1970.
+
+        Raises:
+            AzureError: there is no token, or it is not ours, too old or for something else.
+        """
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise AzureError(
@@ -60,9 +69,10 @@ class Identity:
         content = json.loads(base64.urlsafe_b64decode(claims))
         if content["exp"] < time.time():
             raise AzureError(401, "ExpiredAuthenticationToken", "The access token has expired.")
-        if str(content["aud"]).rstrip("/") not in MANAGEMENT:
-            message = f"The access token is for '{content['aud']}'; Resource Manager needs '{MANAGEMENT[0]}'."
+        if str(content["aud"]).rstrip("/") not in audiences:
+            message = f"The access token is for '{content['aud']}'; expected '{audiences[0]}'."
             raise AzureError(401, "InvalidAuthenticationTokenAudience", message)
+        return float(content["exp"])
 
     def _signature(self, claims: str) -> str:
         return hmac.new(self._header.encode(), claims.encode(), hashlib.sha256).hexdigest()
