@@ -69,9 +69,12 @@ def _add_local(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _config_check(_: argparse.Namespace) -> int:
+    from lpm.config.alerts import load_alerts  # noqa: PLC0415
+
+    alerts = load_alerts()  # with the faults of all other files, should there be any
     config = load_config()
     print(
-        f"configuration: {len(config.companies)} companies on {len(config.shards)} shards, "
+        f"configuration: {len(config.companies)} companies on {len(config.shards)} shards, {len(alerts.alerts)} alerts, "
         f"environments {', '.join(config.environments)}; no problem found"
     )
     return 0

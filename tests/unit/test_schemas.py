@@ -11,6 +11,7 @@ def test_a_schema_exists_for_each_kind_of_file_and_refuses_unknown_keys() -> Non
     assert {path.rsplit("/", 1)[1] for path in rendered} == {
         "pipeline.schema.json",
         "companies.schema.json",
+        "alerts.schema.json",
         "environment.schema.json",
     }
     for text in rendered.values():

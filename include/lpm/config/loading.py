@@ -52,7 +52,7 @@ def load_config(folder: Path | None = None) -> Config:
             source = files[fault.file]
             problems.append(
                 ConfigProblem(
-                    fault.file, source.line(fault.location), _dotted(fault.location), fault.message, fault.hint
+                    fault.file, source.line(fault.location), dotted(fault.location), fault.message, fault.hint
                 )
             )
     if problems or not (pipeline and companies):
@@ -60,7 +60,8 @@ def load_config(folder: Path | None = None) -> Config:
     return Config(pipeline=pipeline, shards=companies.shards, companies=companies.companies, environments=environments)
 
 
-def _dotted(location: Location) -> str:
+def dotted(location: Location) -> str:
+    """A location as messages show it."""
     return ".".join(map(str, location)) or "(file)"
 
 
@@ -75,15 +76,14 @@ class Source:
     @classmethod
     def read(cls, folder: Path, name: str, problems: list[ConfigProblem]) -> "Source":
         try:
-            text = (folder / name).read_text(encoding="utf-8")
-            lines: dict[Location, int] = {}
-            node = yaml.compose(text, Loader=yaml.CSafeLoader)
-            source = cls(name, None, lines)
+            loader = yaml.CSafeLoader((folder / name).read_text(encoding="utf-8"))
+            node = loader.get_single_node()
+            source = cls(name, None, {})
             if node is None:
                 problems.append(ConfigProblem(name, 1, "(file)", "the file is empty"))
                 return source
             source._walk(node, (), problems)
-            source.data = yaml.load(text, Loader=yaml.CSafeLoader)
+            source.data = loader.construct_document(node)
             return source
         except OSError as error:
             problems.append(ConfigProblem(name, 1, "(file)", f"cannot be read: {error.strerror}"))
@@ -101,7 +101,7 @@ class Source:
             for key, value in node.value:
                 place = (*location, str(key.value))
                 if str(key.value) in seen:  # YAML keeps the last one silently
-                    problems.append(ConfigProblem(self.name, key.start_mark.line + 1, _dotted(place), "is given twice"))
+                    problems.append(ConfigProblem(self.name, key.start_mark.line + 1, dotted(place), "is given twice"))
                 seen.add(str(key.value))
                 self.lines[place] = key.start_mark.line + 1
                 self._walk(value, place, problems)
@@ -131,7 +131,7 @@ class Source:
                 location = tuple(part for part in fault["loc"] if part != "function-after")
                 problems.append(
                     ConfigProblem(
-                        self.name, self.line(location), _dotted(location), _message(fault), _nearest_key(model, fault)
+                        self.name, self.line(location), dotted(location), _message(fault), _nearest_key(model, fault)
                     )
                 )
             return None
@@ -158,7 +158,12 @@ def _nearest_key(model: type[BaseModel], fault: Any) -> str | None:
     for part in fault["loc"][:-1]:
         if isinstance(part, str) and inner is not None and part in inner.model_fields:
             inner = _model_within(inner.model_fields[part].annotation)
-    return nearest(str(fault["loc"][-1]), inner.model_fields) if inner is not None else None
+    return nearest(str(fault["loc"][-1]), _keys(inner)) if inner is not None else None
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    """The keys of a model as a file spells them: some are words that Python keeps for itself."""
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _model_within(annotation: Any) -> type[BaseModel] | None:

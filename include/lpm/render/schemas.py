@@ -3,6 +3,7 @@
 import json
 
 from lpm.config import Config
+from lpm.config.alerts import Alerts
 from lpm.config.models import Companies, Environment, Model, Pipeline
 
 FOLDER = "include/config/schemas"
@@ -14,6 +15,7 @@ def render(config: Config) -> dict[str, str]:
     return {
         f"{FOLDER}/pipeline.schema.json": _schema(Pipeline),
         f"{FOLDER}/companies.schema.json": _schema(Companies),
+        f"{FOLDER}/alerts.schema.json": _schema(Alerts),
         f"{FOLDER}/environment.schema.json": _schema(Environment, given_by_the_loader=("name",)),
     }
 

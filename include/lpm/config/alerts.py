@@ -1,0 +1,267 @@
+"""What ``alerts.yml`` may say: who is told what, when, and which page helps.
+
+Not part of :func:`lpm.config.load_config`, because every task process would pay for it while it parses a DAG file.
+"""
+
+import operator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+
+from lpm.config.errors import ConfigError, ConfigProblem, nearest
+from lpm.config.loading import Source, config_folder, dotted, load_config
+from lpm.config.models import DNS_LABEL, Config, Model
+from lpm.config.rules import Fault
+from lpm.config.signals import SIGNALS, Signal
+
+FILE = "alerts.yml"
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+UNITS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
+DURATION = re.compile(r"(\d+) ?(s|min|h|d)")
+COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+CONDITION = re.compile(r"(>=|<=|>|<) ?(-?\d+(?:\.\d+)?|objectives\.\w+)")
+OBJECTIVE = "objectives."
+# Azure Monitor knows only these windows for a metric alert.
+WINDOWS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60, 360, 720, 1440))
+
+Severity = Literal["critical", "warning", "info"]
+Place = Literal["dag", "azure_monitor"]
+
+
+def parse_duration(text: object) -> timedelta:
+    """Read ``30 s``, ``5 min``, ``4 h`` or ``2 d``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if isinstance(text, timedelta):
+        return text
+    if text == 0:
+        return timedelta()
+    match = DURATION.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError("expected a number and a unit: 30 s, 5 min, 4 h or 2 d; or 0")
+    return timedelta(seconds=int(match[1]) * UNITS[match[2]])
+
+
+def duration_text(duration: timedelta) -> str:
+    """The same as text, in the largest unit that has no fraction."""
+    seconds = int(duration.total_seconds())
+    unit = next((unit for unit in reversed(UNITS) if seconds and seconds % UNITS[unit] == 0), "s")
+    return f"{seconds // UNITS[unit]} {unit}"
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    PlainSerializer(duration_text),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": r"^\d+ ?(s|min|h|d)$", "description": "5 min, 4 h, 2 d"}),
+]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """``> 60`` or ``> objectives.latency_p95_seconds``: when a value is too much or too little."""
+
+    comparison: str
+    threshold: float | str  # the name of an objective of pipeline.yml when it is text
+
+    @classmethod
+    def parse(cls, text: object) -> "Condition":
+        """Read a comparison and a number or an objective.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        if isinstance(text, Condition):
+            return text
+        match = CONDITION.fullmatch(text) if isinstance(text, str) else None
+        if match is None:
+            raise ValueError("expected a comparison and a number or an objective: > 0, <= 3 or > objectives.<name>")
+        named = match[2].startswith(OBJECTIVE)
+        return cls(match[1], match[2].removeprefix(OBJECTIVE) if named else float(match[2]))
+
+    def __str__(self) -> str:
+        named = isinstance(self.threshold, str)
+        return f"{self.comparison} {f'{OBJECTIVE}{self.threshold}' if named else f'{self.threshold:g}'}"
+
+
+ConditionField = Annotated[
+    Condition,
+    BeforeValidator(Condition.parse),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "pattern": f"^{CONDITION.pattern}$", "description": "> 0, <= 3"}),
+]
+
+
+class Channel(Model):
+    """One way to reach people. Addresses and secrets are in its Airflow connection."""
+
+    kind: Literal["log", "email", "teams", "webhook"]
+    connection: str | None = None
+    environments: tuple[str, ...] | None = None  # None: all of them
+
+
+class Escalation(Model):
+    """Who else is told when nobody has acknowledged the alert for so long."""
+
+    after: Duration
+    route: str
+
+
+class Alert(Model):
+    """One thing that people have to know of."""
+
+    id: str = Field(pattern=DNS_LABEL)
+    title: str = Field(min_length=1)
+    severity: Severity
+    signal: str
+    when: ConditionField
+    lasting: Duration = Field(alias="for", default=timedelta())
+    route: str
+    repeat: Duration
+    escalate: Escalation | None = None
+    runbook: str = Field(pattern=r"^runbooks/[a-z0-9-]+\.md$")  # below docs/
+    evaluated_in: tuple[Place, ...] = Field(default=("dag",), min_length=1)
+
+
+class Alerts(Model):
+    """``alerts.yml``."""
+
+    channels: Mapping[str, Channel]
+    routes: Mapping[str, tuple[str, ...]]  # names of channels
+    alerts: tuple[Alert, ...]
+
+    def evaluated_by(self, dag: Literal["monitor", "reconcile"]) -> tuple[Alert, ...]:
+        """The alerts that a DAG evaluates: those of the signals it observes, and those about watching itself."""
+        return tuple(
+            alert
+            for alert in self.alerts
+            if "dag" in alert.evaluated_in and SIGNALS[alert.signal].observed_by in (dag, "each")
+        )
+
+    def channels_of(self, route: str, environment: str) -> tuple[str, ...]:
+        """Names of a route's channels that serve an environment."""
+        names = self.routes[route]
+        return tuple(
+            name for name in names if (served := self.channels[name].environments) is None or environment in served
+        )
+
+
+@cache
+def load_alerts(folder: Path | None = None, docs: Path = DOCS) -> Alerts:
+    """The checked alerts. Read once per process and folder.
+
+    Args:
+        folder: Where the configuration is; found as :func:`lpm.config.load_config` does when absent.
+        docs: Where the runbooks are; they are not looked for when it does not exist, as in an image without them.
+
+    Raises:
+        ConfigError: with every problem of the file and of the rest of the configuration.
+    """
+    folder = folder or config_folder()
+    problems: list[ConfigProblem] = []
+    config = None
+    try:
+        config = load_config(folder)
+    except ConfigError as error:
+        problems += error.problems
+    source = Source.read(folder, FILE, problems)
+    alerts = source.parse(Alerts, problems)
+    for fault in check_alerts(alerts, config, docs) if alerts and config else ():
+        place = source.line(fault.location)
+        problems.append(ConfigProblem(fault.file, place, dotted(fault.location), fault.message, fault.hint))
+    if alerts is None or problems:
+        raise ConfigError(problems)
+    return alerts
+
+
+def threshold(condition: Condition, config: Config) -> float:
+    """The number that a condition compares with."""
+    if isinstance(condition.threshold, str):
+        return float(getattr(config.pipeline.objectives, condition.threshold))
+    return condition.threshold
+
+
+def is_met(condition: Condition, value: float, config: Config) -> bool:
+    """Whether a value is too much, or too little."""
+    return bool(COMPARISONS[condition.comparison](value, threshold(condition, config)))
+
+
+def check_alerts(alerts: Alerts, config: Config, docs: Path) -> Iterator[Fault]:
+    """Every broken rule that needs more than one entry, or the rest of the configuration."""
+    yield from _channels(alerts, config)
+    yield from _routes(alerts, config)
+    seen: set[str] = set()
+    for index, alert in enumerate(alerts.alerts):
+        place = ("alerts", index)
+        if alert.id in seen:
+            yield Fault(FILE, (*place, "id"), f"alert {alert.id!r} is listed twice")
+        seen.add(alert.id)
+        yield from _references(alert, index, alerts, config)
+        if docs.is_dir() and not (docs / alert.runbook).is_file():
+            known = [path.relative_to(docs).as_posix() for path in (docs / "runbooks").glob("*.md")]
+            message = f"the runbook docs/{alert.runbook} does not exist; write it"
+            yield Fault(FILE, (*place, "runbook"), message, nearest(alert.runbook, known))
+
+
+def _channels(alerts: Alerts, config: Config) -> Iterator[Fault]:
+    for name, channel in alerts.channels.items():
+        place = ("channels", name)
+        if (channel.kind == "log") == (channel.connection is not None):
+            wanted = "must have no connection" if channel.kind == "log" else "needs a connection"
+            yield Fault(FILE, place, f"channel {name!r} of kind {channel.kind} {wanted}")
+        for environment in channel.environments or ():
+            if environment not in config.environments:
+                message = f"unknown environment {environment!r}; expected some of {', '.join(config.environments)}"
+                yield Fault(FILE, (*place, "environments"), message, nearest(environment, config.environments))
+
+
+def _routes(alerts: Alerts, config: Config) -> Iterator[Fault]:
+    for name, channels in alerts.routes.items():
+        for channel in channels:
+            if channel not in alerts.channels:
+                message = f"unknown channel {channel!r}; expected some of {', '.join(alerts.channels)}"
+                yield Fault(FILE, ("routes", name), message, nearest(channel, alerts.channels))
+        if any(channel not in alerts.channels for channel in channels):
+            continue
+        for environment in config.environments:
+            if not alerts.channels_of(name, environment):
+                yield Fault(FILE, ("routes", name), f"route {name!r} reaches nobody in environment {environment!r}")
+
+
+def _references(alert: Alert, index: int, alerts: Alerts, config: Config) -> Iterator[Fault]:
+    place = ("alerts", index)
+    routes = [("route", alert.route), *([("escalate", alert.escalate.route)] if alert.escalate else [])]
+    for key, route in routes:
+        if route not in alerts.routes:
+            message = f"unknown route {route!r}; expected one of {', '.join(alerts.routes)}"
+            yield Fault(FILE, (*place, key), message, nearest(route, alerts.routes))
+    objectives = type(config.pipeline.objectives).model_fields
+    if isinstance(alert.when.threshold, str) and alert.when.threshold not in objectives:
+        message = f"unknown objective {alert.when.threshold!r}; expected one of {', '.join(objectives)}"
+        yield Fault(FILE, (*place, "when"), message, nearest(alert.when.threshold, objectives))
+    if alert.signal not in SIGNALS:
+        message = f"unknown signal {alert.signal!r}; expected one of {', '.join(SIGNALS)}"
+        yield Fault(FILE, (*place, "signal"), message, nearest(alert.signal, SIGNALS))
+    else:
+        yield from _place_of_evaluation(alert, SIGNALS[alert.signal], index)
+
+
+def _place_of_evaluation(alert: Alert, signal: Signal, index: int) -> Iterator[Fault]:
+    place = ("alerts", index, "evaluated_in")
+    if "dag" in alert.evaluated_in and signal.observed_by == "azure":
+        yield Fault(FILE, place, f"signal {signal.name!r} is observed by Azure Monitor only: expected [azure_monitor]")
+    if "azure_monitor" not in alert.evaluated_in:
+        return
+    if signal.metric is None:
+        yield Fault(FILE, place, f"signal {signal.name!r} is no metric of Azure Monitor: expected [dag]")
+    if alert.lasting not in WINDOWS:
+        allowed = ", ".join(map(duration_text, WINDOWS))
+        yield Fault(FILE, ("alerts", index, "for"), f"Azure Monitor takes one of {allowed}")

@@ -1,0 +1,1 @@
+"""Alerts: what was observed, what follows from it, and telling people."""

@@ -1,0 +1,141 @@
+"""A round of alerting: read the state, evaluate, write it, tell people, write what was not taken."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from lpm.clients.evidence import EvidenceStore
+from lpm.config.errors import nearest
+from lpm.procedures.alerts import telling
+from lpm.procedures.alerts.evaluation import Round, Rules, evaluate
+from lpm.procedures.alerts.observations import Observation, Subject, subjects_of
+from lpm.procedures.alerts.state import Acknowledgement, Dag, Incident, Notice, State
+from lpm.procedures.outcome import ProcedureError
+
+ACKNOWLEDGED = "alerts/acknowledged/"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a round of alerting did."""
+
+    incidents: tuple[Incident, ...]
+    notices: tuple[Notice, ...]
+    undelivered: int  # deliveries that wait for the next round
+
+    @property
+    def open(self) -> tuple[Incident, ...]:
+        """The incidents that people were told of."""
+        return tuple(incident for incident in self.incidents if incident.fired_at)
+
+
+def state_name(dag: Dag) -> str:
+    """Where the state of a DAG's alerts is kept. One writer each: the DAGs run side by side."""
+    return f"alerts/state-{dag}.json"
+
+
+def alert_round(  # noqa: PLR0913  the last two are for tests and for rounds by hand
+    rules: Rules,
+    store: EvidenceStore,
+    observations: Sequence[Observation],
+    links: telling.Links,
+    *,
+    now: datetime | None = None,
+    expected: Sequence[Subject] | None = None,
+) -> Told:
+    """Evaluate a DAG's alerts and tell people. What was decided is kept before anyone is told, so nothing is lost by
+    dying in between; what was told and not noted is told again.
+
+    Args:
+        rules: What is evaluated, and for which environment.
+        store: Where the state is.
+        observations: What the DAG observed.
+        links: For the messages.
+        now: The moment of the round (UTC); this one when absent.
+        expected: The subjects that had to be observed; all of the environment when absent.
+
+    Raises:
+        EvidenceError: the state cannot be read or written.
+    """
+    subjects = subjects_of(rules.config, rules.environment)
+    seen = Round(
+        now=now or datetime.now(UTC),
+        observations=observations,
+        subjects=subjects,
+        expected=subjects if expected is None else tuple(expected),
+        acknowledgements=acknowledgements(store),
+    )
+    state, notices = evaluate(rules, seen, read_state(store, rules.dag))
+    state = state.model_copy(update={"outbox": (*state.outbox, *telling.deliveries(notices, links.run))})
+    store.write(state_name(rules.dag), state.model_dump_json(indent=1))
+    if state.outbox:
+        state = state.model_copy(update={"outbox": telling.deliver(state.outbox, rules, links.base)})
+        store.write(state_name(rules.dag), state.model_dump_json(indent=1))
+    return Told(state.incidents, notices, len(state.outbox))
+
+
+def read_state(store: EvidenceStore, dag: Dag) -> State:
+    """The state of a DAG's alerts, empty before the first round.
+
+    Raises:
+        ProcedureError: it cannot be understood; a person decides whether to throw it away.
+    """
+    text = store.read(state_name(dag))
+    if text is None:
+        return State()
+    try:
+        return State.model_validate_json(text)
+    except ValidationError as error:
+        raise ProcedureError(
+            f"{state_name(dag)} is not a state of alerts: {error}\n"
+            "Next step: if the file is beyond mending delete it; every alert that is still true fires again."
+        ) from error
+
+
+def acknowledgements(store: EvidenceStore) -> tuple[Acknowledgement, ...]:
+    """All acknowledgements that were given."""
+    texts = [store.read(name) for name in store.names(ACKNOWLEDGED)]
+    return tuple(Acknowledgement.model_validate_json(text) for text in texts if text)
+
+
+def open_incidents(store: EvidenceStore) -> tuple[Incident, ...]:
+    """The incidents that people were told of, of all DAGs."""
+    dags: tuple[Dag, ...] = ("monitor", "reconcile")
+    return tuple(incident for dag in dags for incident in read_state(store, dag).incidents if incident.fired_at)
+
+
+def acknowledge(store: EvidenceStore, given: Acknowledgement, subject: str | None) -> tuple[Acknowledgement, ...]:
+    """Keep an acknowledgement for the open incidents of an alert; returns one for each.
+
+    Args:
+        store: Where it is kept.
+        given: Who, why and until when; its subject is not looked at.
+        subject: As messages name it, such as ``company C-1001``; all open incidents of the alert when None.
+
+    Raises:
+        ProcedureError: no such incident is open, or the time is over already.
+    """
+    if given.until <= given.at:
+        raise ProcedureError(f"until {telling.moment(given.until)} has passed\nNext step: give a later time.")
+    found = open_incidents(store)
+    fitting = [
+        incident
+        for incident in found
+        if incident.alert == given.alert and (subject is None or str(incident.subject) == subject.strip())
+    ]
+    if not fitting:
+        wanted = f"{given.alert} about {subject}" if subject else given.alert
+        known = sorted({f"{incident.alert} about {incident.subject}" for incident in found})
+        near = nearest(wanted, known)
+        raise ProcedureError(
+            f"no open alert {wanted}; open are: {', '.join(known) or 'none'}"
+            + (f"; did you mean {near!r}?" if near else "")
+        )
+    made = tuple(given.model_copy(update={"subject": incident.subject}) for incident in fitting)
+    for one in made:  # a new one for the same incident replaces the old one
+        digest = hashlib.sha256(str(one.subject).encode()).hexdigest()[:16]
+        store.write(f"{ACKNOWLEDGED}{one.alert}/{digest}.json", one.model_dump_json(indent=1))
+    return made
