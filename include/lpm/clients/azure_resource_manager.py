@@ -203,8 +203,15 @@ class ResourceManager:
         outputs = {key: output["value"] for key, output in (properties.get("outputs") or {}).items()}
         return Deployed(name, outputs, time.monotonic() - began)
 
-    def call(
-        self, method: str, path: str, api_version: str, body: Json | None = None, twice: bool = True
+    def call(  # noqa: PLR0913  one for each part of a request
+        self,
+        method: str,
+        path: str,
+        api_version: str,
+        body: Json | None = None,
+        twice: bool = True,
+        *,
+        query: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """One call, repeated while Azure is busy.
 
@@ -214,13 +221,14 @@ class ResourceManager:
             api_version: the resource provider's version; empty when the address has it.
             body: JSON to send.
             twice: whether the call may take effect twice, so that it may be repeated after an unclear failure.
+            query: what the address asks for besides its version.
 
         Raises:
             AzureError: Azure refused it, or was busy or out of reach for too long.
         """
         address = path if path.startswith("http") else f"{self._endpoint}{path}"
         what = f"{method} {urlsplit(address).path}"
-        parameters = {"api-version": api_version} if api_version else None
+        parameters = {**(query or {}), **({"api-version": api_version} if api_version else {})} or None
         for pause in _pauses():
             try:
                 response = self._http.request(

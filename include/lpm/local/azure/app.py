@@ -12,6 +12,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lpm.local.azure import faults
@@ -29,12 +30,16 @@ GROUP = "/subscriptions/{subscription}/resourcegroups/{group}"
 DEPLOYMENT = GROUP + "/providers/microsoft.resources/deployments/{name}"
 JOB = GROUP + "/providers/microsoft.streamanalytics/streamingjobs/{job}"
 LOCATION = "/subscriptions/{subscription}/providers/microsoft.streamanalytics/locations/{location}"
-_FIXED = {
-    part
-    for path in (DEPLOYMENT, JOB, LOCATION)
-    for part in [*path.split("/"), "validate", "whatif", "operationstatuses", "operationresults", "resources"]
-    if "{" not in part
-} | {"start", "stop", "inputs", "outputs", "transformations", "functions", "compilequery"}
+_FIXED = (
+    {
+        part
+        for path in (DEPLOYMENT, JOB, LOCATION)
+        for part in [*path.split("/"), "validate", "whatif", "operationstatuses", "operationresults", "resources"]
+        if "{" not in part
+    }
+    | {"microsoft.insights", "metrics"}
+    | {"start", "stop", "inputs", "outputs", "transformations", "functions", "compilequery"}
+)
 RETRY = {"Retry-After": "1"}
 JsonBody = Annotated[Json, Body()]
 management = APIRouter()
@@ -75,9 +80,17 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_api_route("/health", _health, methods=["GET"])
     app.add_api_route("/msi/token", _token, methods=["GET"], name="token", dependencies=[Depends(_fault)])
     app.add_api_route("/stand-in/faults", _add_fault, methods=["POST"], status_code=201)
+    app.add_api_route("/stand-in/throttled", _add_throttled, methods=["POST"], status_code=204)
     app.add_api_route("/stand-in/faults", _clear_faults, methods=["DELETE"], status_code=204)
     app.include_router(management, dependencies=[Depends(_admitted), Depends(_fault)])
     return app
+
+
+class Throttled(BaseModel):
+    """Requests that a hub has refused: what the broker behind it cannot tell."""
+
+    hub: str
+    requests: int = Field(ge=1)
 
 
 class FaultAnswerError(Exception):
@@ -189,6 +202,10 @@ def _token(
 def _add_fault(request: Request, fault: Fault) -> Fault:
     request.app.state.faults.add(fault)
     return fault
+
+
+def _add_throttled(request: Request, body: Throttled) -> None:
+    request.app.state.platform.meters.throttled(body.hub, body.requests)
 
 
 def _clear_faults(request: Request) -> None:
@@ -352,6 +369,12 @@ def list_jobs(platform: Here, group: ThatGroup, expand: Expand = "") -> Json:
     """All streaming jobs of a group."""
     found = [resource for resource in platform.store.in_group(group) if resource.type == STREAMING_JOBS]
     return {"value": [platform.jobs.document(job, expand) for job in found]}
+
+
+@management.get(GROUP + "/providers/{path:path}/providers/microsoft.insights/metrics", name="metrics.list")
+def list_metrics(platform: Here, request: Request, resource_id: ThatId) -> Json:
+    """Platform metrics of a resource."""
+    return platform.meters.answer(platform.store.resource(resource_id), dict(request.query_params))
 
 
 @management.get(GROUP + "/providers/{path:path}", name="resource.get")

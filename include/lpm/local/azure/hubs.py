@@ -1,11 +1,19 @@
 """Event Hubs as topics of the local Kafka broker."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 from lpm.local.azure.errors import AzureError, bad_request
 from lpm.local.azure.settings import Kafka
@@ -63,6 +71,35 @@ class Hubs:
         """Delete a hub and all its events; nothing happens if it does not exist."""
         if self.partitions(hub) is not None:
             self._ask(lambda: self._client.delete_topics([hub])[hub].result(TIMEOUT_SECONDS))
+
+    def ends(self, hubs: Sequence[str]) -> Mapping[str, Mapping[int, int]]:
+        """The offset after the newest event of each partition, for those hubs that exist.
+
+        Raises:
+            AzureError: the broker cannot be reached.
+        """
+        topics = self._ask(lambda: self._client.list_topics(timeout=TIMEOUT_SECONDS)).topics
+        parts = [TopicPartition(hub, part) for hub in hubs if hub in topics for part in topics[hub].partitions]
+        if not parts:
+            return {}
+        asked = self._ask(lambda: self._client.list_offsets({part: OffsetSpec.latest() for part in parts}))
+        found: dict[str, dict[int, int]] = {}
+        for part, future in asked.items():
+            end = self._ask(lambda future=future: future.result(TIMEOUT_SECONDS))  # type: ignore[misc]
+            found.setdefault(part.topic, {})[part.partition] = end.offset
+        return found
+
+    def committed(self, hub: str, group: str) -> Mapping[int, int]:
+        """How far a consumer group has come in each partition of a hub that it has read.
+
+        Raises:
+            AzureError: the broker cannot be reached.
+        """
+        request = [ConsumerGroupTopicPartitions(group)]
+        asked = self._ask(lambda: self._client.list_consumer_group_offsets(request)[group])
+        answer = self._ask(lambda: asked.result(TIMEOUT_SECONDS))
+        parts = [part for part in answer.topic_partitions if part.topic == hub and part.offset >= 0]
+        return {part.partition: part.offset for part in parts}
 
     def _ask(self, call: Callable[[], Answer]) -> Answer:
         try:

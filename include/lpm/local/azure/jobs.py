@@ -188,6 +188,12 @@ class Jobs:
         arguments = (sys.executable, "-m", "lpm.local.router.worker", orders)
         self._workers.want(resource.id.lower(), Command(arguments, worker_files.log_file(settings, resource)))
 
+    def progress(self, resource: Resource) -> Progress | None:
+        """What the worker of a job that runs has reported; None for a job that does not."""
+        with self._platform.store.lock:
+            job = self._job(resource)
+            return self._take_progress(resource, job) if job.state in STARTED else None
+
     def _take_progress(self, resource: Resource, job: Job) -> Progress | None:
         """Note what the worker has reported in this run."""
         try:

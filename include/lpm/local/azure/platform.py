@@ -4,6 +4,7 @@ from lpm.local.azure.deployments import Deployments
 from lpm.local.azure.errors import AzureError
 from lpm.local.azure.hubs import Hubs
 from lpm.local.azure.jobs import Jobs
+from lpm.local.azure.metrics import Meters
 from lpm.local.azure.operations import Operations
 from lpm.local.azure.resource_types import Change, kept, resource_type
 from lpm.local.azure.settings import Settings
@@ -22,14 +23,17 @@ class Platform:
         self.hubs = Hubs(settings.kafka)
         self.deployments = Deployments(self)
         self.jobs = Jobs(self)
+        self.meters = Meters(self)
 
     def open(self) -> None:
         """Take up what ran when the stand-in stopped."""
         self.deployments.give_up_interrupted()
         self.jobs.resume()
+        self.meters.open()
 
     def close(self) -> None:
         """End the workers and write the state."""
+        self.meters.close()
         self.jobs.close()
         self.store.save()
 

@@ -16,7 +16,8 @@ from lpm.local.azure.store import Json, Resource, ResourceId, now
 if TYPE_CHECKING:
     from lpm.local.azure.platform import Platform
 
-HUBS = "Microsoft.EventHub/namespaces/eventhubs"
+NAMESPACES = "Microsoft.EventHub/namespaces"
+HUBS = f"{NAMESPACES}/eventhubs"
 CONSUMER_GROUPS = f"{HUBS}/consumergroups"
 CONTAINERS = "Microsoft.Storage/storageAccounts/blobServices/containers"
 ROLE_ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
@@ -205,7 +206,7 @@ _TYPES = {
     kind.name.lower(): kind
     for kind in (
         ResourceType(
-            "Microsoft.EventHub/namespaces",
+            NAMESPACES,
             _EVENT_HUB_VERSIONS,
             bodies.Namespace,
             r"[a-zA-Z][a-zA-Z0-9-]{4,48}[a-zA-Z0-9]",

@@ -30,6 +30,16 @@ def log_file(settings: Settings, resource: Resource) -> Path:
     return settings.workers / f"{ResourceId.parse(resource.id).name}.log"
 
 
+def source(resource: Resource) -> bodies.EventHubSourceProperties:
+    """The hub and the consumer group that a job reads."""
+    return bodies.StreamingJob.model_validate(resource.asked).properties.inputs[0].properties.datasource.properties
+
+
+def input_alias(resource: Resource) -> str:
+    """The job's name for its input."""
+    return str(resource.asked["properties"]["inputs"][0]["name"])
+
+
 def router_job(settings: Settings, resource: Resource, job: Job) -> RouterJob:
     """The worker's orders.
 
