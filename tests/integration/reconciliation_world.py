@@ -72,9 +72,8 @@ class World:
         """The events of a range of versions by company, as the stream job sends them."""
         event = event_expressions(self.config.table, "version", "CAST(NULL AS TIMESTAMP)")
         changes = self.source.queries._changes(first, last)
-        found = self.sql(
-            f"SELECT company, IF(rank = {Rank.UPSERT}, {event.upsert}, {event.delete}) AS value FROM ({changes})"
-        )
+        value = f"IF(rank = {Rank.UPSERT}, {event.upsert}, {event.delete})"
+        found = self.sql(f"SELECT company, {value} AS value FROM ({changes}) WHERE sendable")
         events: dict[str, list[dict[str, Any]]] = {}
         for row in found:
             company = self.company(str(row["company"]))
@@ -151,7 +150,7 @@ class World:
             self.tamper(company, "TRUNCATE {target}, lpm.tombstone, lpm.quarantine")
             rows = self.source.queries._rows(f"{self.table} VERSION AS OF {version}", condition="company = :company")
             event = event_expressions(self.config.table, f"{version}L", "CAST(NULL AS TIMESTAMP)").upsert
-            found = self.sql(f"SELECT {event} AS value FROM ({rows})", {"company": company.id})
+            found = self.sql(f"SELECT {event} AS value FROM ({rows}) WHERE sendable", {"company": company.id})
             bodies = (json.loads(str(row["value"])) for row in found)
             self.databases[company.id].insert_inbox({**body, "partition_id": company.partitions[0]} for body in bodies)
         self.heartbeat(version)

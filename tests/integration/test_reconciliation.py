@@ -11,16 +11,19 @@ from reconciliation_world import World
 from stand_ins import serve
 
 from lpm.clients.databricks import DatabricksClient
+from lpm.clients.event_hubs import EventHub
 from lpm.clients.target_snapshot import snapshot
 from lpm.config import load_config
 from lpm.local import processes
 from lpm.local.postgres import Server
 from lpm.procedures.reconciliation import ledger
-from lpm.procedures.reconciliation.comparison import Kind
+from lpm.procedures.reconciliation.comparison import DEAD_LETTER, Kind
 from lpm.procedures.reconciliation.ledger import Ledger, Slice
+from lpm.procedures.reconciliation.repair import Repairer
 from lpm.procedures.reconciliation.result import Verdict, VerifiedThrough
 
 EVERYTHING = Slice.everything()
+NO_HUB = EventHub(load_config().environment("local"), "never connected to")
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +157,28 @@ def test_a_row_that_the_target_refused_is_missing_and_says_why(world: World) -> 
     world.deliver(start + 1, world.version())
     found = world.compare(company, bring_forward(world).through)
     assert [(each.kind, each.note) for each in found.differences] == [(Kind.MISSING, "too_long:book")]
+
+
+def test_a_row_that_became_a_dead_letter_is_stale_with_its_reason_and_not_deleted(world: World) -> None:
+    company = world.companies[3]
+    key = world.a_key(company)
+    world.update_by_key(company, key, "comment", "x" * 1_000_000)
+    world.heartbeat(world.version())
+    found = world.compare(company, bring_forward(world).through, deep=EVERYTHING)
+    assert [(each.key_hash, each.kind, each.note) for each in found.differences] == [(key, Kind.STALE, DEAD_LETTER)]
+    assert Repairer(world.source, world.databases[company.id], NO_HUB, dry_run=True).keys([key]).unsendable == [key]
+    world.update_by_key(company, key, "comment", "short")
+
+
+def test_a_dry_run_says_what_a_repair_of_keys_and_of_everything_would_send(world: World) -> None:
+    company = world.companies[1]
+    rows = world.databases[company.id].row_count()
+    world.copy_row(company, world.a_key(company), company, "cd" * 32)
+    repairer = Repairer(world.source, world.databases[company.id], NO_HUB, dry_run=True)
+    keys = repairer.keys([world.a_key(company, 1), "cd" * 32])
+    assert (keys.upserts, keys.deletes, keys.version) == (1, 1, world.version())
+    everything = repairer.buckets(EVERYTHING)
+    assert (everything.upserts, everything.deletes, everything.unsendable) == (rows, 1, [])
 
 
 def test_only_changed_buckets_are_compared_when_asked_and_all_of_them_when_not(world: World) -> None:

@@ -60,6 +60,32 @@ class QuarantinedEvent:
     last_seen: datetime
 
 
+def database_url(environment: Environment, server: str, database: str) -> URL:
+    """Address of a database with the login of the environment's Airflow connection.
+
+    In Azure the server is the given one, with the connection's extras as ODBC attributes (``driver``,
+    ``Authentication`` and so on); the local server is the connection's host and port.
+
+    Raises:
+        airflow.exceptions.AirflowNotFoundException: no such connection.
+    """
+    from airflow.sdk import BaseHook  # noqa: PLC0415  nothing below dags/ imports Airflow at its top
+
+    connection = BaseHook.get_connection(environment.sql.connection)
+    login = connection.login, connection.password
+    if environment.sql.dialect == "postgresql":
+        return URL.create("postgresql+psycopg", *login, connection.host, connection.port, database)
+    return URL.create(
+        "mssql+pyodbc",
+        *login,
+        f"{server}.database.windows.net",
+        connection.port or AZURE_SQL_PORT,
+        database,
+        {"driver": ODBC_DRIVER, "Encrypt": "yes"}
+        | {name: str(value) for name, value in connection.extra_dejson.items()},
+    )
+
+
 class TargetDatabase:
     """One company's database.
 
@@ -87,39 +113,14 @@ class TargetDatabase:
 
     @classmethod
     def connect(cls, config: Config, environment: Environment, company: Company) -> Self:
-        """The company's database in an environment, with the login of the environment's Airflow connection.
-
-        In Azure the server is the configuration's, with the connection's extras as ODBC attributes (``driver``,
-        ``Authentication`` and so on); the local server is the connection's host and port.
+        """The company's database in an environment, see :func:`database_url`.
 
         Raises:
             TargetDatabaseError: the driver is missing.
             airflow.exceptions.AirflowNotFoundException: no such connection.
         """
-        from airflow.sdk import BaseHook  # noqa: PLC0415  nothing below dags/ imports Airflow at its top
-
         database = environment.databases[company.id]
-        connection = BaseHook.get_connection(environment.sql.connection)
-        if environment.sql.dialect == "postgresql":
-            url = URL.create(
-                "postgresql+psycopg",
-                connection.login,
-                connection.password,
-                connection.host,
-                connection.port,
-                database.database,
-            )
-        else:
-            url = URL.create(
-                "mssql+pyodbc",
-                connection.login,
-                connection.password,
-                f"{database.server}.database.windows.net",
-                connection.port or AZURE_SQL_PORT,
-                database.database,
-                {"driver": ODBC_DRIVER, "Encrypt": "yes"}
-                | {name: str(value) for name, value in connection.extra_dejson.items()},
-            )
+        url = database_url(environment, database.server, database.database)
         return cls(config, company, url, environment.sql.dialect)
 
     def __enter__(self) -> Self:

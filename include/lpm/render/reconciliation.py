@@ -5,8 +5,10 @@ The ledger is a journal: one line for each company, bucket and version that chan
 statement that moves the ledger ends with one line without company, which says through which version it goes; both
 arrive in one commit.
 
-A row that can never reach a target (no company, no key, not finite, too large) is in none of the results. Versions are
-pasted as numbers, since ``VERSION AS OF`` and ``table_changes`` take no parameters; everything else is a parameter.
+A row that the stream job makes a dead letter is in no sum. One that has company and key all the same (not finite, too
+large) is among the keys, marked as not sendable: its target may hold an older state.
+
+Versions are pasted as numbers: ``VERSION AS OF`` and ``table_changes`` take no parameters. All else is a parameter.
 """
 
 from collections.abc import Collection, Iterable
@@ -58,13 +60,13 @@ class Queries:
         rows = self._rows(f"{self._source} VERSION AS OF {version}")
         return f"""INSERT OVERWRITE {self._ledger}
             SELECT company, bucket, CAST({version} AS BIGINT), count(*), sum({_HASH}) FROM ({rows})
-            GROUP BY company, bucket {_through(version)}"""
+            WHERE sendable GROUP BY company, bucket {_through(version)}"""
 
     def advance_ledger(self, first: int, last: int) -> str:
         """Add the versions ``first`` to ``last``, both included, from the change feed."""
         return f"""INSERT INTO {self._ledger}
             SELECT company, bucket, version, sum({_SIGN}), sum({_SIGN} * {_HASH}) FROM ({self._changes(first, last)})
-            GROUP BY company, bucket, version
+            WHERE sendable GROUP BY company, bucket, version
             HAVING sum({_SIGN}) <> 0 OR sum({_SIGN} * {_HASH}) <> 0 {_through(last)}"""
 
     def compact_ledger(self, version: int) -> str:
@@ -85,7 +87,7 @@ class Queries:
         slice_ = f"bucket BETWEEN {first_bucket} AND {last_bucket}"
         rows = self._rows(f"{self._source} VERSION AS OF {version}", condition=slice_)
         return f"""SELECT company, bucket, sum(row_count) AS row_count, sum(hash_sum) AS hash_sum FROM (
-                SELECT company, bucket, 1L AS row_count, {_HASH} AS hash_sum FROM ({rows})
+                SELECT company, bucket, 1L AS row_count, {_HASH} AS hash_sum FROM ({rows}) WHERE sendable
                 UNION ALL SELECT company, bucket, -row_count, -hash_sum
                 FROM {self._ledger} WHERE version <= {version} AND {slice_})
             GROUP BY company, bucket HAVING sum(row_count) <> 0 OR sum(hash_sum) <> 0"""
@@ -125,18 +127,18 @@ class Queries:
                     sum(IF(rank = {Rank.DELETE}, {_HASH}, CAST(0 AS DECIMAL(38,0)))) AS sum_before,
                     row_number() OVER (PARTITION BY key_hash ORDER BY version) AS place
                 FROM ({changes}) JOIN (SELECT explode(split(:keys, ',')) AS key_hash) USING (key_hash)
-                GROUP BY key_hash, bucket, version)
+                WHERE sendable GROUP BY key_hash, bucket, version)
             WHERE place = 1 GROUP BY bucket"""
 
     def keys(self, version: int, buckets: Collection[int]) -> str:
-        """Key hash, rows and highest row hash at ``version`` of the keys of :company in some buckets."""
-        return f"""SELECT key_hash, count(*) AS row_count, max(row_hash) AS row_hash
+        """Of :company's keys in some buckets, at ``version``: key hash, rows, highest row hash, whether sendable."""
+        return f"""SELECT key_hash, count(*) AS row_count, max(row_hash) AS row_hash, bool_and(sendable) AS sendable
             FROM ({self._of_company(version, _one_of("bucket", buckets))}) GROUP BY key_hash"""
 
     def rows(self, version: int, first_bucket: int, last_bucket: int) -> str:
         """Key hash and payload at ``version`` of the rows of :company in a range of buckets."""
         rows = self._of_company(version, f"bucket BETWEEN {first_bucket} AND {last_bucket}")
-        return f"SELECT key_hash, payload FROM ({rows})"
+        return f"SELECT key_hash, payload FROM ({rows}) WHERE sendable"
 
     def last_changes(self, first: int, last: int) -> str:
         """Key hash and newest version, from ``first`` to ``last``, that changed each of :keys of :company."""
@@ -144,15 +146,20 @@ class Queries:
             JOIN (SELECT explode(split(:keys, ',')) AS key_hash) USING (key_hash) GROUP BY key_hash"""
 
     def upserts(self, version: int, key_hashes: Iterable[str]) -> str:
-        """Key hash, bucket and upsert event, as of ``version``, of some keys of :company.
+        """Key hash and upsert event, as of ``version``, of some keys of :company; no event for what cannot be sent.
 
         The event has no commit time: it did not come by the change feed, so it says nothing about latency.
         """
-        quoted = [f"'{key_hash}'" for key_hash in key_hashes]
+        return self._upserts(version, _one_of("key_hash", [f"'{key_hash}'" for key_hash in key_hashes]))
+
+    def upserts_of_buckets(self, version: int, first_bucket: int, last_bucket: int) -> str:
+        """The same for every key in a range of buckets."""
+        return self._upserts(version, f"bucket BETWEEN {first_bucket} AND {last_bucket}")
+
+    def _upserts(self, version: int, condition: str) -> str:
         event = event_expressions(self._table, f"{version}L", "CAST(NULL AS TIMESTAMP)").upsert
-        return (
-            f"SELECT key_hash, bucket, {event} AS value FROM ({self._of_company(version, _one_of('key_hash', quoted))})"
-        )
+        rows = self._of_company(version, condition)
+        return f"SELECT key_hash, CASE WHEN sendable THEN {event} END AS value FROM ({rows})"
 
     def _of_company(self, version: int, condition: str) -> str:
         return self._rows(f"{self._source} VERSION AS OF {version}", condition=f"company = :company AND {condition}")
@@ -163,16 +170,17 @@ class Queries:
         return self._rows(feed, f", {_RANK} AS rank, _commit_version AS version", ", rank, version", condition)
 
     def _rows(self, relation: str, taken: str = "", kept: str = "", condition: str = "true") -> str:
-        """Rows that can reach a target: company, key, key_hash, bucket, payload, row_hash, and what is ``kept``."""
+        """Rows with company and key: these and key_hash, bucket, payload, row_hash, sendable, and what is ``kept``."""
         row = self._row
         event = event_expressions(self._table, "0L", "TIMESTAMP'2000-01-01'").upsert
-        return f"""SELECT company, key, key_hash, bucket, payload, row_hash{kept} FROM (
+        fits = f"({_SURELY_FITS}{self._limit} OR {event_size(event, '0L')} <= {self._limit})"
+        return f"""SELECT company, key, key_hash, bucket, payload, row_hash{kept},
+            early_reason IS NULL AND {fits} AS sendable FROM (
             SELECT *, {row.bucket} AS bucket FROM (
             SELECT *, {row.key_hash} AS key_hash, {row.row_hash} AS row_hash FROM (
             SELECT {row.company} AS company, {row.key} AS key, {row.payload} AS payload,
                 {row.dead_letter_reason} AS early_reason{taken} FROM {relation})))
-            WHERE early_reason IS NULL AND {condition}
-            AND ({_SURELY_FITS}{self._limit} OR {event_size(event, "0L")} <= {self._limit})"""
+            WHERE company IS NOT NULL AND key IS NOT NULL AND {condition}"""
 
 
 def _through(version: int) -> str:

@@ -21,6 +21,7 @@ from lpm.procedures.reconciliation.comparison import (
 from lpm.procedures.reconciliation.ledger import Slice
 from lpm.procedures.reconciliation.result import CompanyResult, Verdict
 from lpm.procedures.reconciliation.source import Source, SourceKey
+from lpm.render import names
 
 BUCKETS_AT_ONCE = 2_000  # whose keys are read in one go
 IN_FLIGHT_LIMIT = 100_000  # keys; more are not worth asking the change feed about
@@ -64,6 +65,8 @@ class CompanyReconciliation:
         result = CompanyResult(
             company=self._company, at=moment, through=self._through, cut=cut, since=self._request.since
         )
+        if cut < self._through:
+            result = result.model_copy(update={"stuck_seconds": self._seconds_without_advance(moment)})
         if cut < 0:
             reason = "the database has no watermark yet"
             return Findings(result.model_copy(update={"verdict": Verdict.SKIPPED, "reason": reason}), ())
@@ -103,6 +106,10 @@ class CompanyReconciliation:
         while (watermark := self._database.watermark()) < self._through and time.monotonic() < end:
             time.sleep(WATERMARK_PAUSE_SECONDS)
         return watermark
+
+    def _seconds_without_advance(self, now: datetime) -> float:
+        [(advanced,)] = self._database.query(f"SELECT min(advanced_at) FROM {names.STATE_SCHEMA}.watermark")
+        return (now - advanced.replace(tzinfo=UTC)).total_seconds() if advanced else 0.0
 
     def _compare_sums(self, cut: int) -> tuple[list[int], int, int]:
         """Buckets that differ, how many were compared, how many keys were in flight."""
@@ -180,7 +187,7 @@ class CompanyReconciliation:
         for each in found:
             stale = each in changed and newest.get(each.key_hash, -1) > (each.target_version or 0)
             kind = Kind.STALE if stale else each.kind
-            yield replace(each, kind=kind, note=refused.get(each.key_hash, ""))
+            yield replace(each, kind=kind, note=each.note or refused.get(each.key_hash, ""))
 
     def _last_changes(self, cut: int, changed: list[Difference]) -> Mapping[str, int]:
         if not changed:

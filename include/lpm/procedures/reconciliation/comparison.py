@@ -9,6 +9,8 @@ from lpm.config import TableContract
 from lpm.contract.values import Value
 from lpm.procedures.reconciliation.source import SourceKey
 
+DEAD_LETTER = "the source's row is a dead letter: it cannot be sent as it is"
+
 
 class Kind(StrEnum):
     """Classes of differences."""
@@ -67,11 +69,12 @@ def differing_keys(
     for key_hash in sorted(source.keys() | target.keys()):
         wanted, found = source.get(key_hash), target.get(key_hash)
         if found is None:
-            if key_hash not in in_flight and wanted is not None:
+            if key_hash not in in_flight and wanted is not None and wanted.sendable:
                 yield Difference(key_hash, Kind.MISSING, wanted.row_hash)
         elif kind := _kind(wanted, found, key_hash in in_flight, latest_version):
             row_hash = wanted.row_hash if wanted else None
-            yield Difference(key_hash, kind, row_hash, found.row_hash, found.version)
+            note = "" if wanted is None or wanted.sendable else DEAD_LETTER
+            yield Difference(key_hash, kind, row_hash, found.row_hash, found.version, note=note)
 
 
 def _kind(wanted: SourceKey | None, found: TargetKey, in_flight: bool, latest_version: int) -> Kind | None:

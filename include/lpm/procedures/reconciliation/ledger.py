@@ -1,8 +1,10 @@
 """The ledger: move it forward with the change feed, and hold it against its table slice by slice."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
 
 from lpm.clients.databricks import DatabricksClient
 from lpm.procedures.reconciliation.source import BUCKETS, Source
@@ -27,23 +29,31 @@ class Slice:
         return cls(0, BUCKETS - 1)
 
 
-@dataclass(frozen=True)
-class LedgerFault:
+class LedgerFault(BaseModel):
     """A bucket whose ledger did not say what its table says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     company: str
     bucket: int
     rows: int  # by how many rows the ledger was short
 
 
-@dataclass(frozen=True)
-class Ledger:
+class Ledger(BaseModel):
     """What the ledger says after it was moved. ``through``: the version it goes through; it is the cut of a round."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     through: int
     advanced_from: int | None  # None when it was started anew
     faults: tuple[LedgerFault, ...]
-    unknown_rows: dict[str, int]  # rows of companies that are not configured
+    unknown_rows: Mapping[str, int]  # rows of companies that are not configured
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        moved = "started anew" if self.advanced_from is None else f"moved from version {self.advanced_from}"
+        return f"ledger {moved} to version {self.through}; {len(self.faults)} buckets disagreed with the table"
 
 
 def bring_forward(
@@ -68,7 +78,7 @@ def bring_forward(
         databricks.run_sql(queries.advance_ledger(before + 1, latest), timeout_seconds=3600)
     faults = _faults(source, databricks, latest, check) if check else ()
     unknown = {company: rows for company, rows in source.row_counts().items() if company not in known}
-    return Ledger(latest, before, faults, unknown)
+    return Ledger(through=latest, advanced_from=before, faults=faults, unknown_rows=unknown)
 
 
 def _faults(source: Source, databricks: DatabricksClient, version: int, check: Slice) -> tuple[LedgerFault, ...]:
@@ -76,4 +86,7 @@ def _faults(source: Source, databricks: DatabricksClient, version: int, check: S
     found = databricks.run_sql(statement, timeout_seconds=3600).rows
     if found:
         databricks.run_sql(source.queries.correct_ledger(version, check.first, check.last), timeout_seconds=3600)
-    return tuple(LedgerFault(str(company), int(bucket or 0), int(rows or 0)) for company, bucket, rows, _ in found)
+    return tuple(
+        LedgerFault(company=str(company), bucket=int(bucket or 0), rows=int(rows or 0))
+        for company, bucket, rows, _ in found
+    )

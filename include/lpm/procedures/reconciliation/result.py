@@ -34,6 +34,7 @@ class CompanyResult(BaseModel):
     since: int = -1  # buckets that no later version changed were left out; -1: none were
     verified_through: int = -1
     verified_at: datetime | None = None
+    stuck_seconds: float = 0.0  # how long the watermark has stood below the round's cut
     buckets: int = 0  # compared
     differing_buckets: int = 0
     in_flight: int = 0  # keys that the target has newer than the cut

@@ -1,6 +1,6 @@
 """The source side: sums from the ledger, keys, rows and events from the table, all made by Databricks itself."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from lpm.clients.databricks import DatabricksClient, StatementFailed
@@ -20,15 +20,7 @@ class SourceKey:
     key_hash: str
     row_hash: str
     rows: int
-
-
-@dataclass(frozen=True)
-class SourceEvent:
-    """An upsert of a row as the source has it."""
-
-    key_hash: str
-    bucket: int
-    value: str
+    sendable: bool = True  # False: the stream job makes it a dead letter
 
 
 class Source:
@@ -67,21 +59,31 @@ class Source:
                 raise
             half = len(buckets) // 2
             return self.keys(company, version, buckets[:half]) | self.keys(company, version, buckets[half:])
-        keys = (SourceKey(str(key), str(row_hash), int(rows or 0)) for key, rows, row_hash in found)
+        keys = (
+            SourceKey(str(key), str(row_hash), int(rows or 0), sendable == "true")
+            for key, rows, row_hash, sendable in found
+        )
         return {key.key_hash: key for key in keys}
 
-    def rows(self, company: str, version: int, first: int, last: int) -> Iterator[tuple[int, int, dict[str, str]]]:
+    def rows(
+        self, company: str, version: int, first: int, last: int
+    ) -> Iterator[tuple[int, int, dict[str, str | None]]]:
         """Payloads by key hash at ``version`` in pieces that fit one result: first bucket, last bucket, payloads."""
+        yield from self._in_pieces(self.queries.rows, company, version, first, last)
+
+    def _in_pieces(
+        self, query: Callable[[int, int, int], str], company: str, version: int, first: int, last: int
+    ) -> Iterator[tuple[int, int, dict[str, str | None]]]:
         try:
-            found = self._databricks.run_sql(self.queries.rows(version, first, last), {"company": company}).rows
+            found = self._databricks.run_sql(query(version, first, last), {"company": company}).rows
         except StatementFailed as error:
             if TOO_MUCH not in str(error) or first == last:
                 raise
             middle = (first + last) // 2
-            yield from self.rows(company, version, first, middle)
-            yield from self.rows(company, version, middle + 1, last)
+            yield from self._in_pieces(query, company, version, first, middle)
+            yield from self._in_pieces(query, company, version, middle + 1, last)
         else:
-            yield first, last, {str(key): str(payload) for key, payload in found}
+            yield first, last, {str(key): value for key, value in found}
 
     def last_changes(self, company: str, first: int, last: int, keys: Collection[str]) -> dict[str, int]:
         """The newest version from ``first`` to ``last`` that changed each of the keys; absent when none did."""
@@ -92,11 +94,16 @@ class Source:
             changes |= {str(key): int(version or 0) for key, version in found}
         return changes
 
-    def upserts(self, company: str, version: int, keys: Sequence[str]) -> Iterator[SourceEvent]:
-        """The events that make those keys what they are at ``version``. Keys that are not there make none."""
-        for part in _parts(keys, KEYS_AT_ONCE):
-            found = self._databricks.run_sql(self.queries.upserts(version, part), {"company": company}).rows
-            yield from (SourceEvent(str(key), int(bucket or 0), str(value)) for key, bucket, value in found)
+    def upserts(self, company: str, version: int, keys: Sequence[str]) -> dict[str, str | None]:
+        """The events that make those keys what they are at ``version``; None for one that cannot be sent."""
+        found = self._databricks.run_sql(self.queries.upserts(version, keys), {"company": company}).rows
+        return {str(key): value for key, value in found}
+
+    def upserts_of_buckets(
+        self, company: str, version: int, first: int, last: int
+    ) -> Iterator[tuple[int, int, dict[str, str | None]]]:
+        """The same for a range of buckets, in pieces that fit one result: first bucket, last bucket, events."""
+        yield from self._in_pieces(self.queries.upserts_of_buckets, company, version, first, last)
 
     def row_counts(self) -> dict[str, int]:
         """Rows of every company that the ledger knows, configured or not."""

@@ -1,0 +1,127 @@
+"""The procedure reconcile as Airflow DAGs, one for each enabled environment."""
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Param, task
+from airflow.sdk.exceptions import AirflowSkipException
+from procedure_dags import Procedure, dags_of, report
+
+from lpm.clients.databricks import DatabricksClient
+from lpm.config import Config, Environment, load_config
+from lpm.config.errors import nearest
+from lpm.procedures.outcome import Outcome, ProcedureError
+
+LEDGER, RESULT_OF_COMPANY = "ledger", "result_of_company"  # XCom keys
+
+
+def tasks(config: Config, environment: Environment) -> None:
+    companies = {company.id: company for company in config.companies}
+
+    def round_of(dag_run: Any, params: Any) -> Any:
+        from lpm.clients.evidence import EvidenceStore  # noqa: PLC0415  heavy
+        from lpm.procedures.reconciliation.round import Round, Wanted  # noqa: PLC0415  heavy
+
+        return Round(
+            config,
+            environment,
+            DatabricksClient.of(environment),
+            EvidenceStore(environment),
+            Wanted(
+                run_id=dag_run.run_id,
+                moment=dag_run.data_interval_end or dag_run.run_after,
+                every_bucket=params["every_bucket"],
+                every_value=params["every_value"],
+                repair=params["repair"],
+                ledger_anew=params["ledger_anew"],
+                grace_seconds=params["grace_seconds"],
+            ),
+        )
+
+    @task
+    def ledger(params: Any = None, dag_run: Any = None, ti: Any = None) -> dict[str, Any]:
+        found = round_of(dag_run, params).bring_ledger_forward()
+        ti.xcom_push(LEDGER, found.model_dump(mode="json"))
+        faults = tuple(f"company {fault.company}, bucket {fault.bucket}: put right" for fault in found.faults)
+        unknown = tuple(f"unknown company {name!r}: {rows} rows" for name, rows in found.unknown_rows.items())
+        return report(Outcome(bool(faults), found.summary, (*faults, *unknown)))
+
+    @task
+    def chosen(params: Any = None) -> list[str]:
+        for company in params["companies"] or ():
+            if company not in companies:
+                near = nearest(company, companies)
+                raise ProcedureError(f"unknown company {company!r}" + (f"; did you mean {near!r}?" if near else ""))
+        return list(params["companies"] or companies)
+
+    @task(map_index_template="{{ task.op_kwargs['company'] }}")  # one line for each company, with its name
+    def compare(company: str, params: Any = None, dag_run: Any = None, ti: Any = None) -> dict[str, Any]:
+        this_round, through = round_of(dag_run, params), ti.xcom_pull(task_ids="ledger", key=LEDGER)["through"]
+        try:
+            result = this_round.reconcile(companies[company], through)
+        except Exception as error:
+            failed = this_round.error(companies[company], str(error).partition("\n")[0])
+            ti.xcom_push(RESULT_OF_COMPANY, failed.model_dump(mode="json"))
+            raise
+        ti.xcom_push(RESULT_OF_COMPANY, result.model_dump(mode="json"))
+        if result.verdict == "skipped":
+            raise AirflowSkipException(f"company {company}: {result.summary}")
+        if sum(result.differences.values()) > result.repaired:
+            raise ProcedureError(
+                f"company {company} {result.summary}\nNext step: read the evidence, then trigger reconcile with repair."
+            )
+        return report(Outcome(result.repaired > 0, f"company {company}: {result.summary}"))
+
+    @task
+    def strangers() -> dict[str, Any]:
+        from lpm.clients.target_servers import unknown_databases  # noqa: PLC0415  heavy
+
+        found = tuple(unknown_databases(environment))
+        return report(Outcome(False, f"{len(found)} databases belong to no configured company", found))
+
+    moved = ledger()
+    compared = compare.expand(company=chosen())
+    moved >> [compared, strangers()]
+
+
+globals().update(
+    dags_of(
+        Procedure(
+            name="reconcile",
+            title="Reconcile",
+            purpose="""Proves for each company that its database is what the source says at an exact version, and
+                repairs what is not.""",
+            touches="""Reads source and databases. Moves the ledger forward, keeps evidence, and with repair sends
+                events through the hub.""",
+            takes="A minute, and the grace period where something differs.",
+            undo="Nothing to undo: a repair makes a row what the source says.",
+            timeout=timedelta(minutes=55),
+            tasks=tasks,
+            schedule=load_config().pipeline.schedules.reconcile,
+            params={
+                "companies": Param(
+                    None,
+                    type=["null", "array"],
+                    items={"type": "string"},
+                    examples=[company.id for company in load_config().companies],
+                    description="Only these companies; all when empty.",
+                ),
+                "every_bucket": Param(
+                    False, type="boolean", description="Compare every bucket, not only those that changed; reads more."
+                ),
+                "every_value": Param(
+                    False, type="boolean", description="Compare every value of every row, not only this hour's slice."
+                ),
+                "repair": Param(
+                    load_config().pipeline.reconciliation.repair, type="boolean", description="Repair what differs."
+                ),
+                "grace_seconds": Param(
+                    None, type=["null", "number"], minimum=0, description="Seconds after which to look again."
+                ),
+                "ledger_anew": Param(
+                    False, type="boolean", description="Fill the ledger anew from the table; reads all of it."
+                ),
+            },
+        )
+    )
+)

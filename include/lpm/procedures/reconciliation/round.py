@@ -1,0 +1,160 @@
+"""A round of reconciliation as its DAG runs it: the ledger first, then each company by itself."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+
+from lpm.clients.databricks import DatabricksClient
+from lpm.clients.event_hubs import EventHub
+from lpm.clients.evidence import EvidenceStore
+from lpm.clients.target_database import TargetDatabase
+from lpm.config import Company, Config, Environment
+from lpm.procedures.reconciliation import ledger
+from lpm.procedures.reconciliation.company import CompanyReconciliation, Findings, Request
+from lpm.procedures.reconciliation.comparison import Difference
+from lpm.procedures.reconciliation.ledger import Ledger, Slice
+from lpm.procedures.reconciliation.repair import Repairer
+from lpm.procedures.reconciliation.result import CompanyResult, Verdict, VerifiedThrough
+from lpm.procedures.reconciliation.source import Source
+
+REPAIR_SECONDS = 120.0  # for repaired keys to arrive
+REPAIR_PAUSE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for. ``moment`` is the end of the hour that the round is for; it chooses the slices."""
+
+    run_id: str
+    moment: datetime
+    every_bucket: bool = False  # instead of those that changed, for large companies too
+    every_value: bool = False  # instead of the slice whose turn it is
+    repair: bool = True
+    ledger_anew: bool = False
+    grace_seconds: float | None = None  # instead of the configured ones
+
+    @property
+    def folder(self) -> str:
+        """Where the evidence of the round is kept."""
+        return f"reconcile/evidence/{self.moment:%Y-%m-%d}/{self.run_id.replace(':', '-').replace('/', '-')}"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round in one environment."""
+
+    config: Config
+    environment: Environment
+    databricks: DatabricksClient
+    store: EvidenceStore
+    wanted: Wanted
+
+    @property
+    def source(self) -> Source:
+        """The source table."""
+        return Source(self.config, self.environment, self.databricks)
+
+    def bring_ledger_forward(self) -> Ledger:
+        """The ledger at the source's latest version, which is the cut of the round.
+
+        Raises:
+            StatementFailed: the source or its change feed cannot be read.
+        """
+        hours = self.config.pipeline.reconciliation.ledger_hours
+        check = Slice.everything() if self.wanted.every_bucket else Slice.of_hour(self.wanted.moment, hours)
+        known = {company.id for company in self.config.companies}
+        return ledger.bring_forward(self.source, self.databricks, known, check, anew=self.wanted.ledger_anew)
+
+    def reconcile(self, company: Company, through: int) -> CompanyResult:
+        """Compare one company, repair what differs if that is wanted, keep the evidence and how far it is verified.
+
+        Raises:
+            TargetDatabaseError, DatabricksError, EventHubError, EvidenceError: a part cannot be reached; see
+                :meth:`error`.
+        """
+        before = self.verified_through(company)
+        with TargetDatabase.connect(self.config, self.environment, company) as database:
+            request = self._request(self._since(company, before))
+            findings = CompanyReconciliation(self.source, database, through, request).run()
+            remaining = findings.differences
+            if findings.differences and self.wanted.repair:
+                remaining = self._repair(database, findings, request)
+        return self._keep(company, before, findings, remaining)
+
+    def verified_through(self, company: Company) -> VerifiedThrough:
+        """How far the company is proven, without a gap."""
+        text = self.store.read(_state_name(company))
+        return VerifiedThrough.model_validate_json(text) if text else VerifiedThrough()
+
+    def error(self, company: Company, reason: str) -> CompanyResult:
+        """The result of a company whose comparison failed. It is verified no further than before."""
+        before = self.verified_through(company)
+        return CompanyResult(
+            company=company.id,
+            at=self.wanted.moment,
+            verdict=Verdict.ERROR,
+            reason=reason,
+            verified_through=before.version,
+            verified_at=before.at,
+        )
+
+    def _since(self, company: Company, before: VerifiedThrough) -> int:
+        if self.wanted.every_bucket or before.version < 0:
+            return -1
+        small = self.source.row_count(company.id) < self.config.pipeline.reconciliation.full_below_rows
+        return -1 if small else before.version
+
+    def _request(self, since: int) -> Request:
+        settings, wanted = self.config.pipeline.reconciliation, self.wanted
+        return Request(
+            since=since,
+            deep=Slice.everything() if wanted.every_value else Slice.of_hour(wanted.moment, settings.deep_hours),
+            grace_seconds=settings.grace_seconds if wanted.grace_seconds is None else wanted.grace_seconds,
+            wait_seconds=settings.wait_seconds,
+            evidence_keys=settings.evidence_keys,
+        )
+
+    def _repair(self, database: TargetDatabase, findings: Findings, request: Request) -> tuple[Difference, ...]:
+        """Repair, and look until nothing differs any more or the time is over. Returns what still differs."""
+        suspects = {difference.key_hash: difference for difference in findings.differences}
+        hub = EventHub.of_shard(self.environment, database.company.shard)
+        sent = Repairer(self.source, database, hub).keys(suspects.keys())
+        check = CompanyReconciliation(self.source, database, sent.version, replace(request, grace_seconds=0.0))
+        end = time.monotonic() + REPAIR_SECONDS
+        while (remaining := check.look_again(suspects)) and time.monotonic() < end:
+            time.sleep(REPAIR_PAUSE_SECONDS)
+        return tuple(remaining)
+
+    def _keep(
+        self, company: Company, before: VerifiedThrough, findings: Findings, remaining: tuple[Difference, ...]
+    ) -> CompanyResult:
+        found, kept = findings.differences, self.config.pipeline.reconciliation.evidence_keys
+        after = before.after(findings.result)
+        result = findings.result.model_copy(
+            update={
+                "verified_through": after.version,
+                "verified_at": after.at,
+                "repaired": len(found) - len(remaining),
+                "evidence": f"{self.wanted.folder}/{company.slug}.json" if found else "",
+            }
+        )
+        if found:
+            self.store.write(result.evidence, _evidence(result, found[:kept], remaining[:kept]))
+        if after != before:
+            self.store.write(_state_name(company), after.model_dump_json(indent=2))
+        return result
+
+
+def _evidence(result: CompanyResult, found: tuple[Difference, ...], remaining: tuple[Difference, ...]) -> str:
+    document: Mapping[str, object] = {
+        "result": result.model_dump(mode="json"),
+        "differences": [asdict(each) for each in found],
+        "after_repair": [asdict(each) for each in remaining],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def _state_name(company: Company) -> str:
+    return f"reconcile/verified/{company.slug}.json"
