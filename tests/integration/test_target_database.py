@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, text
 
 from lpm.clients.target_database import TargetDatabase, TargetDatabaseError
 from lpm.config import Company, Config, load_config
+from lpm.config.models import Database
 from lpm.local.postgres import Server
 from lpm.render.targets import INBOX_FIELDS
 from target_events import COMPANY, PARTITIONS, PAYLOAD, delete, key_hash, upsert
@@ -45,10 +46,11 @@ def database(config: Config, url: str) -> Iterator[TargetDatabase]:
 def test_connect_takes_the_login_from_airflow_and_the_database_from_the_configuration(
     config: Config, postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment = config.environment("local")
     company = config.companies[0]
-    name = environment.databases[company.id].database
-    postgres.create_database(name)
+    local = config.environment("local")
+    own = Database(server="local", database="of_the_connect_test")  # other tests use the configured one
+    environment = local.model_copy(update={"databases": {company.id: own}})
+    postgres.create_database(own.database)
     address = urlsplit(postgres.url())
     connection = {
         "conn_type": "generic",
@@ -60,7 +62,7 @@ def test_connect_takes_the_login_from_airflow_and_the_database_from_the_configur
     monkeypatch.setenv(f"AIRFLOW_CONN_{environment.sql.connection.upper()}", json.dumps(connection))
     with TargetDatabase.connect(config, environment, company) as database:
         assert "created table dbo.tdr_streaming" in database.apply_schema()
-        assert database.query("SELECT current_database()") == [(name,)]
+        assert database.query("SELECT current_database()") == [(own.database,)]
         assert database.watermarks() == dict.fromkeys(company.partitions, -1)
 
 
