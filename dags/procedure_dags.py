@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pendulum
 from airflow.sdk import (
@@ -120,6 +121,16 @@ def report(outcome: Outcome) -> dict[str, Any]:
     """Write an outcome to the task's log and hand it on."""
     log.info("%s", outcome.text)
     return outcome.as_json()
+
+
+def links(dag_run: Any) -> Any:
+    """Where messages about a run lead: Airflow, the run, and the runbooks that Airflow serves."""
+    from airflow.sdk.configuration import conf  # noqa: PLC0415  only a few tasks need it
+
+    from lpm.procedures.alerts.telling import Links  # noqa: PLC0415
+
+    base = conf.get("api", "base_url", fallback="") or "http://localhost:8080"
+    return Links(base=base, run=f"{base.rstrip('/')}/dags/{dag_run.dag_id}/runs/{quote(dag_run.run_id)}")
 
 
 def retries(environment: Environment, azure: int) -> int:

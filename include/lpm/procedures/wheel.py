@@ -30,6 +30,11 @@ def wheel_version(source: Path = SOURCE_FOLDER) -> str:
     return f"{BASE_VERSION}+{digest.hexdigest()[:8]}"
 
 
+def wheel_name(source: Path = SOURCE_FOLDER) -> str:
+    """The file name that :func:`build_wheel` gives, without building."""
+    return f"stream_job-{wheel_version(source)}-py3-none-any.whl"
+
+
 def build_wheel(target_folder: Path, source: Path = SOURCE_FOLDER) -> Path:
     """Build the wheel into ``target_folder`` and return its path. Equal sources give equal bytes. Needs no network.
 

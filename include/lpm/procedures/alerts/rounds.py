@@ -1,6 +1,5 @@
 """A round of alerting: read the state, evaluate, write it, tell people, write what was not taken."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,7 +7,6 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from lpm.clients.evidence import EvidenceStore
-from lpm.config.errors import nearest
 from lpm.procedures.alerts import telling
 from lpm.procedures.alerts.evaluation import Round, Rules, evaluate
 from lpm.procedures.alerts.observations import Observation, Subject, subjects_of
@@ -105,37 +103,3 @@ def open_incidents(store: EvidenceStore) -> tuple[Incident, ...]:
     """The incidents that people were told of, of all DAGs."""
     dags: tuple[Dag, ...] = ("monitor", "reconcile")
     return tuple(incident for dag in dags for incident in read_state(store, dag).incidents if incident.fired_at)
-
-
-def acknowledge(store: EvidenceStore, given: Acknowledgement, subject: str | None) -> tuple[Acknowledgement, ...]:
-    """Keep an acknowledgement for the open incidents of an alert; returns one for each.
-
-    Args:
-        store: Where it is kept.
-        given: Who, why and until when; its subject is not looked at.
-        subject: As messages name it, such as ``company C-1001``; all open incidents of the alert when None.
-
-    Raises:
-        ProcedureError: no such incident is open, or the time is over already.
-    """
-    if given.until <= given.at:
-        raise ProcedureError(f"until {telling.moment(given.until)} has passed\nNext step: give a later time.")
-    found = open_incidents(store)
-    fitting = [
-        incident
-        for incident in found
-        if incident.alert == given.alert and (subject is None or str(incident.subject) == subject.strip())
-    ]
-    if not fitting:
-        wanted = f"{given.alert} about {subject}" if subject else given.alert
-        known = sorted({f"{incident.alert} about {incident.subject}" for incident in found})
-        near = nearest(wanted, known)
-        raise ProcedureError(
-            f"no open alert {wanted}; open are: {', '.join(known) or 'none'}"
-            + (f"; did you mean {near!r}?" if near else "")
-        )
-    made = tuple(given.model_copy(update={"subject": incident.subject}) for incident in fitting)
-    for one in made:  # a new one for the same incident replaces the old one
-        digest = hashlib.sha256(str(one.subject).encode()).hexdigest()[:16]
-        store.write(f"{ACKNOWLEDGED}{one.alert}/{digest}.json", one.model_dump_json(indent=1))
-    return made

@@ -1,0 +1,1 @@
+"""Looking at every part of the pipeline. A look that fails is an observation, never a crash."""
