@@ -1,18 +1,18 @@
 """The procedure reconcile as Airflow DAGs, one for each enabled environment."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import Param, task
+from airflow.sdk import Param, TriggerRule, task
 from airflow.sdk.exceptions import AirflowSkipException
-from procedure_dags import Procedure, dags_of, report
+from procedure_dags import Procedure, as_list, dags_of, links, report
 
 from lpm.clients.databricks import DatabricksClient
 from lpm.config import Config, Environment, load_config
 from lpm.config.errors import nearest
 from lpm.procedures.outcome import Outcome, ProcedureError
 
-LEDGER, RESULT_OF_COMPANY = "ledger", "result_of_company"  # XCom keys
+LEDGER, RESULT_OF_COMPANY, UNKNOWN = "ledger", "result_of_company", "unknown_databases"  # XCom keys
 
 
 def tasks(config: Config, environment: Environment) -> None:
@@ -73,15 +73,41 @@ def tasks(config: Config, environment: Environment) -> None:
         return report(Outcome(result.repaired > 0, f"company {company}: {result.summary}"))
 
     @task
-    def strangers() -> dict[str, Any]:
+    def strangers(ti: Any = None) -> dict[str, Any]:
         from lpm.clients.target_servers import unknown_databases  # noqa: PLC0415  heavy
 
         found = tuple(unknown_databases(environment))
+        ti.xcom_push(UNKNOWN, list(found))
         return report(Outcome(False, f"{len(found)} databases belong to no configured company", found))
 
-    moved = ledger()
+    @task(trigger_rule=TriggerRule.ALL_DONE)
+    def tell(ti: Any = None, dag_run: Any = None) -> dict[str, Any]:
+        from lpm.clients.evidence import EvidenceStore  # noqa: PLC0415  heavy
+        from lpm.config.alerts import load_alerts  # noqa: PLC0415
+        from lpm.procedures.alerts.evaluation import Rules  # noqa: PLC0415
+        from lpm.procedures.reconciliation.ledger import Ledger  # noqa: PLC0415
+        from lpm.procedures.reconciliation.result import CompanyResult  # noqa: PLC0415
+        from lpm.procedures.reconciliation.telling import Found, finish_round  # noqa: PLC0415
+
+        asked = ti.xcom_pull(task_ids="chosen")
+        if not asked:
+            raise ProcedureError("the request was refused; nothing was compared")
+        moved = ti.xcom_pull(task_ids="ledger", key=LEDGER)
+        found = Found(
+            ledger=Ledger.model_validate(moved) if moved else None,
+            companies=tuple(asked),
+            results=[
+                CompanyResult.model_validate(one)
+                for one in as_list(ti.xcom_pull(task_ids="compare", key=RESULT_OF_COMPANY))
+            ],
+            unknown_databases=ti.xcom_pull(task_ids="strangers", key=UNKNOWN),
+        )
+        rules = Rules(config, load_alerts(), environment, "reconcile")
+        return report(finish_round(rules, EvidenceStore(environment), found, links(dag_run), datetime.now(UTC)))
+
+    moved, end = ledger(), tell()
     compared = compare.expand(company=chosen())
-    moved >> [compared, strangers()]
+    moved >> [compared, strangers()] >> end
 
 
 globals().update(

@@ -59,7 +59,7 @@ def parsed():
 
 def test_parsing_needs_no_database(parsed):
     assert not parsed["errors"]
-    assert len(parsed["dags"]) == 18
+    assert len(parsed["dags"]) == 3 * 11
 
 
 def test_parsing_imports_nothing_heavy(parsed):

@@ -9,7 +9,8 @@ COMPANIES = ["C-1001", "C-1002", "C-1003", "C-2001", "C-2002", "O'Neill 07"]
 EDGES = {
     "bootstrap": [
         ("check_request", {"foundation", "tables", "secrets"}),
-        ("foundation", {"router"}),
+        ("foundation", {"hubs", "router"}),
+        ("hubs", {"result"}),
         ("router", {"target"}),
         ("target", {"result"}),
         ("tables", {"result"}),
@@ -25,6 +26,25 @@ EDGES = {
     "deploy_router": [("check_request", {"deploy"}), ("deploy", {"result"})],
     "deploy_stream": [("check_request", {"deploy"}), ("deploy", {"await_progress"}), ("await_progress", {"result"})],
     "control": [("check_request", {"stream", "router"}), ("stream", {"result"}), ("router", {"result"})],
+    "monitor": [
+        ("check_request", {"stream", "definitions", "shard"}),
+        ("stream", {"company"}),
+        ("company", {"tell"}),
+        ("definitions", {"tell"}),
+        ("shard", {"tell"}),
+        ("tell", {"result"}),
+    ],
+    "acknowledge_alert": [("check_request", {"acknowledge"}), ("acknowledge", {"result"})],
+    "reconcile": [
+        ("check_request", {"ledger", "chosen"}),
+        ("chosen", {"compare"}),
+        ("ledger", {"compare", "strangers"}),
+        ("compare", {"tell"}),
+        ("strangers", {"tell"}),
+        ("tell", {"result"}),
+    ],
+    "repair": [("check_request", {"send"}), ("send", {"result"})],
+    "redrive": [("check_request", {"chosen"}), ("chosen", {"send"}), ("send", {"result"})],
     "go_live": [
         ("check_request", {"bootstrap"}),
         ("bootstrap", {"enable_cdf"}),
@@ -47,6 +67,17 @@ def test_bootstrap_makes_one_target_task_for_each_company_and_shows_its_name(dag
     target = dags["bootstrap__local"].get_task("target")
     assert target.op_kwargs_expand_input.value == {"company": COMPANIES}
     assert target.map_index_template == "{{ task.op_kwargs['company'] }}"
+
+
+def test_the_monitor_looks_at_each_shard_and_each_company_by_itself_and_tells_whatever_failed(dags):
+    dag = dags["monitor__local"]
+    for step, about in (("company", COMPANIES), ("shard", ["shard-01", "shard-02"])):
+        look = dag.get_task(step)
+        assert look.op_kwargs_expand_input.value == {step: about}
+        assert look.map_index_template == f"{{{{ task.op_kwargs['{step}'] }}}}"
+        assert look.partial_kwargs["retries"] == 0, "the next round is minutes away"
+    assert dag.get_task("company").partial_kwargs["trigger_rule"] == "all_done", "also without the stream's look"
+    assert dag.get_task("tell").trigger_rule == "all_done", "a look that died is told, not passed over"
 
 
 def test_go_live_triggers_its_own_environment_and_never_repeats_a_failed_run(dags):

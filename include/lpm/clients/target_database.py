@@ -42,6 +42,12 @@ ODBC_DRIVER = "ODBC Driver 18 for SQL Server"
 CONNECT_SECONDS = 15
 ROWS_AT_ONCE = 1_000
 
+# The texts of a JSON array :keys, as rows.
+_LISTED_KEYS: Mapping[Dialect, str] = {
+    "postgresql": "SELECT json_array_elements_text(CAST(:keys AS json))",
+    "mssql": "SELECT value COLLATE DATABASE_DEFAULT FROM OPENJSON(:keys)",
+}
+
 Percentiles = tuple[float, float, float]  # p50, p95, p99 in seconds
 
 
@@ -255,14 +261,31 @@ class TargetDatabase:
 
     def refused_keys(self, key_hashes: Collection[str]) -> Mapping[str, str]:
         """Why the newest event of each of those keys (hexadecimal) was refused; absent when none was."""
-        listed = (
-            "SELECT json_array_elements_text(CAST(:keys AS json))"
-            if self.dialect == "postgresql"
-            else "SELECT value COLLATE DATABASE_DEFAULT FROM OPENJSON(:keys)"
-        )
+        listed = _LISTED_KEYS[self.dialect]
         statement = f"""SELECT key_hash, reason FROM {names.STATE_SCHEMA}.quarantine
             WHERE key_hash IN ({listed}) ORDER BY last_seen"""
         return {str(key): str(reason) for key, reason in self.query(statement, {"keys": json.dumps([*key_hashes])})}
+
+    def refused_events(
+        self, reason: str | None, since: datetime | None, until: datetime | None
+    ) -> list[tuple[str, str | None]]:
+        """Reason and key hash of the refused events that a redrive is about; None for all, times naive UTC."""
+        conditions = {"reason = :reason": reason, "last_seen >= :since": since, "last_seen < :until": until}
+        chosen = [condition for condition, value in conditions.items() if value is not None]
+        statement = f"""SELECT reason, key_hash FROM {names.STATE_SCHEMA}.quarantine
+            WHERE {" AND ".join(["1 = 1", *chosen])} ORDER BY last_seen"""
+        parameters = {"reason": reason, "since": since, "until": until}
+        return [
+            (str(why), key)
+            for why, key in self.query(statement, {name: each for name, each in parameters.items() if each is not None})
+        ]
+
+    def forget_refused(self, key_hashes: Collection[str]) -> int:
+        """Remove the refused events of keys that are right by now. Returns how many events."""
+        listed = _LISTED_KEYS[self.dialect]
+        statement = text(f"DELETE FROM {names.STATE_SCHEMA}.quarantine WHERE key_hash IN ({listed})")
+        with self._transaction() as connection:
+            return int(connection.execute(statement, {"keys": json.dumps([*key_hashes])}).rowcount)
 
     # Rows in and out
 

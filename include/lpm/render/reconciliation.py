@@ -36,6 +36,7 @@ class Queries:
         self._limit = config.pipeline.limits.max_event_bytes
         self._source = names.source_table(config, environment)
         self._ledger = names.ledger_table(environment)
+        self._dead_letters = names.dead_letter_table(environment)
 
     def create_ledger(self) -> str:
         """Make the ledger's table where it is missing."""
@@ -160,6 +161,12 @@ class Queries:
         event = event_expressions(self._table, f"{version}L", "CAST(NULL AS TIMESTAMP)").upsert
         rows = self._of_company(version, condition)
         return f"SELECT key_hash, CASE WHEN sendable THEN {event} END AS value FROM ({rows})"
+
+    def dead_letters(self) -> str:
+        """Reason and key of :company's dead letters; :reason, :since and :until may be NULL for all."""
+        return f"""SELECT DISTINCT reason, sha2(key, 256) FROM {self._dead_letters}
+            WHERE info_companyid = :company AND key IS NOT NULL AND (:reason IS NULL OR reason = :reason)
+            AND (:since IS NULL OR dead_lettered_at >= :since) AND (:until IS NULL OR dead_lettered_at < :until)"""
 
     def _of_company(self, version: int, condition: str) -> str:
         return self._rows(f"{self._source} VERSION AS OF {version}", condition=f"company = :company AND {condition}")

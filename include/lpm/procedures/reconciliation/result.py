@@ -35,6 +35,7 @@ class CompanyResult(BaseModel):
     verified_through: int = -1
     verified_at: datetime | None = None
     stuck_seconds: float = 0.0  # how long the watermark has stood below the round's cut
+    rows: int = -1  # of the company in the source, as the ledger knows them; -1 when they were not counted
     buckets: int = 0  # compared
     differing_buckets: int = 0
     in_flight: int = 0  # keys that the target has newer than the cut

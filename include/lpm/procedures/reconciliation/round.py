@@ -1,7 +1,6 @@
 """A round of reconciliation as its DAG runs it: the ledger first, then each company by itself."""
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -17,10 +16,8 @@ from lpm.procedures.reconciliation.comparison import Difference
 from lpm.procedures.reconciliation.ledger import Ledger, Slice
 from lpm.procedures.reconciliation.repair import Repairer
 from lpm.procedures.reconciliation.result import CompanyResult, Verdict, VerifiedThrough
+from lpm.procedures.reconciliation.settling import still_differing
 from lpm.procedures.reconciliation.source import Source
-
-REPAIR_SECONDS = 120.0  # for repaired keys to arrive
-REPAIR_PAUSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -76,12 +73,14 @@ class Round:
         """
         before = self.verified_through(company)
         with TargetDatabase.connect(self.config, self.environment, company) as database:
-            request = self._request(self._since(company, before))
+            rows = self.source.row_count(company.id)
+            request = self._request(self._since(rows, before))
             findings = CompanyReconciliation(self.source, database, through, request).run()
             remaining = findings.differences
             if findings.differences and self.wanted.repair:
-                remaining = self._repair(database, findings, request)
-        return self._keep(company, before, findings, remaining)
+                remaining = self._repair(database, findings)
+        counted = replace(findings, result=findings.result.model_copy(update={"rows": rows}))
+        return self._keep(company, before, counted, remaining)
 
     def verified_through(self, company: Company) -> VerifiedThrough:
         """How far the company is proven, without a gap."""
@@ -100,11 +99,9 @@ class Round:
             verified_at=before.at,
         )
 
-    def _since(self, company: Company, before: VerifiedThrough) -> int:
-        if self.wanted.every_bucket or before.version < 0:
-            return -1
-        small = self.source.row_count(company.id) < self.config.pipeline.reconciliation.full_below_rows
-        return -1 if small else before.version
+    def _since(self, rows: int, before: VerifiedThrough) -> int:
+        small = rows < self.config.pipeline.reconciliation.full_below_rows
+        return -1 if small or self.wanted.every_bucket else before.version
 
     def _request(self, since: int) -> Request:
         settings, wanted = self.config.pipeline.reconciliation, self.wanted
@@ -116,16 +113,12 @@ class Round:
             evidence_keys=settings.evidence_keys,
         )
 
-    def _repair(self, database: TargetDatabase, findings: Findings, request: Request) -> tuple[Difference, ...]:
-        """Repair, and look until nothing differs any more or the time is over. Returns what still differs."""
+    def _repair(self, database: TargetDatabase, findings: Findings) -> tuple[Difference, ...]:
+        """What still differs after the repair."""
         suspects = {difference.key_hash: difference for difference in findings.differences}
         hub = EventHub.of_shard(self.environment, database.company.shard)
         sent = Repairer(self.source, database, hub).keys(suspects.keys())
-        check = CompanyReconciliation(self.source, database, sent.version, replace(request, grace_seconds=0.0))
-        end = time.monotonic() + REPAIR_SECONDS
-        while (remaining := check.look_again(suspects)) and time.monotonic() < end:
-            time.sleep(REPAIR_PAUSE_SECONDS)
-        return tuple(remaining)
+        return still_differing(self.source, database, sent.version, suspects)
 
     def _keep(
         self, company: Company, before: VerifiedThrough, findings: Findings, remaining: tuple[Difference, ...]

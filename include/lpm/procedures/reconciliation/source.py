@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from lpm.clients.databricks import DatabricksClient, StatementFailed
 from lpm.clients.target_snapshot import BucketSum
@@ -104,6 +105,14 @@ class Source:
     ) -> Iterator[tuple[int, int, dict[str, str | None]]]:
         """The same for a range of buckets, in pieces that fit one result: first bucket, last bucket, events."""
         yield from self._in_pieces(self.queries.upserts_of_buckets, company, version, first, last)
+
+    def dead_letters(
+        self, company: str, reason: str | None, since: datetime | None, until: datetime | None
+    ) -> list[tuple[str, str]]:
+        """Reason and key hash of the company's dead letters that have a key; None for all."""
+        wanted = {"company": company, "reason": reason, "since": since, "until": until}
+        found = self._databricks.run_sql(self.queries.dead_letters(), wanted).rows
+        return [(str(why), str(key)) for why, key in found]
 
     def row_counts(self) -> dict[str, int]:
         """Rows of every company that the ledger knows, configured or not."""
