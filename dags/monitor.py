@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import TriggerRule, task
+from airflow.sdk.exceptions import AirflowSkipException
 from procedure_dags import CHECK, Procedure, as_list, dags_of, links, report
 
 from lpm.clients.azure_resource_manager import ResourceManager
 from lpm.clients.databricks import DatabricksClient
 from lpm.config import Config, Environment, load_config
-from lpm.procedures.outcome import ProcedureError
 
 LOOK = "look"  # XCom key of what a task has seen
 # A look does not fail because of what it looks at; one that dies makes the round blind, and the next is minutes away.
@@ -99,13 +99,9 @@ def tasks(config: Config, environment: Environment) -> None:
 
 
 def only_when_checked(ti: Any) -> None:
-    """Stop a task that runs whatever failed before it, when it was the check that failed.
-
-    Raises:
-        ProcedureError: the check of the request failed.
-    """
+    """Skip a task that runs whatever failed before it, when it was the check of the request that failed."""
     if not ti.xcom_pull(task_ids=CHECK):
-        raise ProcedureError(f"{CHECK} failed; nothing was looked at")
+        raise AirflowSkipException(f"{CHECK} failed; nothing was looked at")
 
 
 globals().update(

@@ -5,11 +5,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from airflow.sdk import CronDataIntervalTimetable
 
 from lpm.config import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
-PROCEDURES = {"bootstrap", "enable_cdf", "deploy_router", "deploy_stream", "control", "go_live"}
+PROCEDURES = {
+    *("bootstrap", "enable_cdf", "deploy_router", "deploy_stream", "control", "go_live"),
+    *("monitor", "acknowledge_alert", "reconcile", "repair", "redrive"),
+}
+SCHEDULED = {"monitor": "*/5 * * * *", "reconcile": "0 * * * *"}  # pipeline.yml
 DOC_SECTIONS = ("Purpose", "Touches", "Takes", "Undo", "When it fails")
 PAGE_SECTIONS = ("What it does", "Parameters", "When a task fails", "Undo")
 TAG = re.compile(r"lpm|env:[a-z0-9-]+|procedure:[a-z_]+")
@@ -62,7 +67,12 @@ def test_every_dag_is_owned_tagged_and_bounded(dags):
         assert {f"procedure:{procedure}", f"env:{environment}", "lpm"} == dag.tags, f"{dag_id}: tags {dag.tags}"
         assert all(TAG.fullmatch(tag) for tag in dag.tags)
         assert dag.max_active_runs == 1, f"{dag_id}: two runs at once would undo each other"
-        assert dag.schedule is None, f"{dag_id}: procedures are triggered by people, or by go_live"
+        if procedure in SCHEDULED:
+            assert isinstance(dag.schedule, CronDataIntervalTimetable), f"{dag_id}: a run needs the time it is about"
+            assert dag.schedule.expression == SCHEDULED[procedure]
+            assert dag.is_paused_upon_creation, f"{dag_id}: begins to run by itself when somebody wants it to"
+        else:
+            assert dag.schedule is None, f"{dag_id}: procedures are triggered by people, or by go_live"
         assert timedelta(minutes=5) <= dag.dagrun_timeout <= timedelta(hours=8), f"{dag_id}: bound the run"
         for task in dag.tasks:
             assert task.execution_timeout, f"{dag_id}.{task.task_id}: bound the task"
