@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Param, task
-from procedure_dags import DRY_RUN, Procedure, dags_of, report
+from procedure_dags import DRY_RUN, Procedure, dags_of, report, retries
 
 from lpm.clients.azure_resource_manager import ResourceManager
 from lpm.clients.databricks import DatabricksClient
@@ -18,6 +18,10 @@ def tasks(config: Config, environment: Environment) -> None:
     def foundation(params: Any = None) -> dict[str, Any]:
         with ResourceManager(environment.azure) as manager:
             return report(bootstrap.create_foundation(config, environment, manager, dry_run=params["dry_run"]))
+
+    @task(retries=retries(environment, azure=5))  # a new role may take Azure 8 minutes
+    def hubs(params: Any = None) -> dict[str, Any]:
+        return report(bootstrap.verify_hubs(config, environment, dry_run=params["dry_run"]))
 
     @task
     def router(params: Any = None) -> dict[str, Any]:
@@ -44,7 +48,9 @@ def tasks(config: Config, environment: Environment) -> None:
         return report(bootstrap.create_target(config, environment, companies[company], dry_run=dry_run))
 
     # A database admits the identity of its streaming job, which has to be there.
-    foundation() >> router() >> target.expand(company=list(companies))
+    made = foundation()
+    made >> hubs()
+    made >> router() >> target.expand(company=list(companies))
     tables()
     secrets()
 

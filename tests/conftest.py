@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lpm.local import spark as local_spark
+from lpm.local.event_hubs.server import EventHubsServer, Ports
 from lpm.local.kafka import Broker
 from lpm.local.postgres import Server
 
@@ -71,6 +73,14 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A running Kafka broker."""
     with Broker(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def event_hubs(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventHubsServer]:
+    """The AMQP side of Event Hubs over the broker of ``kafka``. Take back the faults that you ask for."""
+    folder, header = tmp_path_factory.mktemp("event-hubs"), secrets.token_hex(16)
+    with EventHubsServer(folder, Ports.free(), kafka.bootstrap, kafka.connection_string, header) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from lpm.clients.stream_analytics import StreamingJobs
 from lpm.config import Environment, load_config
 from lpm.config.models import Database
 from lpm.local import processes
+from lpm.local.event_hubs.server import EventHubsServer
 from lpm.local.kafka import Broker
 from lpm.local.postgres import Server
 from lpm.procedures import bootstrap, control, deploy_router, deploy_stream, enable_cdf
@@ -46,7 +47,9 @@ COLUMNS = ", ".join(f"`{column.name}` {spark_type(str(column.type))}" for column
 
 
 @pytest.fixture(scope="module")
-def cloud(kafka: Broker, postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def cloud(
+    kafka: Broker, event_hubs: EventHubsServer, postgres: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """Both stand-ins, one empty database per company, and the Airflow connections that lead there."""
     folder = tmp_path_factory.mktemp("cloud")
     token, header = secrets.token_hex(16), secrets.token_hex(16)
@@ -75,7 +78,12 @@ def cloud(kafka: Broker, postgres: Server, tmp_path_factory: pytest.TempPathFact
         },
         LOCAL.azure.connection: {
             "conn_type": "azure", "host": azure,
-            "extra": {"use_azure_identity_object": True, "event_hubs_connection_string": kafka.connection_string},
+            "extra": {
+                "use_azure_identity_object": True,
+                "event_hubs_connection_string": kafka.connection_string,
+                "event_hubs_endpoint": event_hubs.endpoint,
+                "event_hubs_ca_file": str(event_hubs.ca_file),
+            },
         },
         LOCAL.sql.connection: {
             "conn_type": "generic", "host": "127.0.0.1", "port": postgres.port,

@@ -147,12 +147,23 @@ def test_keys_are_refused_wherever_the_job_signs_in_with_entra(environment: Envi
 
 
 @every_environment
-def test_the_databricks_principal_may_send_to_every_hub_and_nothing_else(environment: Environment) -> None:
+def test_the_stream_job_and_airflow_may_send_to_every_hub_and_nothing_else(environment: Environment) -> None:
+    senders = [environment.databricks.run_as_object_id, environment.azure.airflow_object_id]
     assignments = bodies(environment, arm.FOUNDATION, "Microsoft.Authorization/roleAssignments").values()
+    principals = [assignment["properties"]["principalId"] for assignment in assignments]
+    assert sorted(principals) == sorted(len(CONFIG.shards) * senders)
+    assert all(
+        assignment["properties"]["roleDefinitionId"].endswith(ROLE_IDS["eventHubsDataSender"])
+        for assignment in assignments
+    )
+
+
+def test_one_identity_for_both_gets_its_role_once() -> None:
+    environment = CONFIG.environment("prod")
+    azure = environment.azure.model_copy(update={"airflow_object_id": environment.databricks.run_as_object_id})
+    template = arm.templates(CONFIG, environment.model_copy(update={"azure": azure}))[arm.FOUNDATION]
+    assignments = [one for one in template.resources if one["type"] == "Microsoft.Authorization/roleAssignments"]
     assert len(assignments) == len(CONFIG.shards)
-    for assignment in assignments:
-        assert assignment["properties"]["principalId"] == environment.databricks.run_as_object_id
-        assert assignment["properties"]["roleDefinitionId"].endswith(ROLE_IDS["eventHubsDataSender"])
 
 
 @every_environment

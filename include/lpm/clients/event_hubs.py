@@ -198,7 +198,7 @@ class EventHub:
         """An error of ours for one of azure-eventhub's."""
         condition = _condition(cause)
         step = NEXT_STEPS.get(condition, OTHERWISE)
-        return EventHubError(f"{self} {what}: {_first_line(cause)}\nNext step: {step}", condition)
+        return EventHubError(f"{self} {what}: {_reason(cause)}\nNext step: {step}", condition)
 
     def __str__(self) -> str:
         return f"hub {self.hub} of namespace {self.namespace}"
@@ -313,7 +313,7 @@ class _Sending:
                 condition = _condition(error)
                 if wait is None or condition == TOO_LARGE or condition in NEXT_STEPS:
                     raise self._hub.error(what, error) from error
-                log.warning("%s %s: %s; next try in %.1f s", self._hub, what, _first_line(error), wait)
+                log.warning("%s %s: %s; next try in %.1f s", self._hub, what, _reason(error), wait)
                 if condition != THROTTLED:
                     self.close()  # whatever state it is in, the next try has a connection of its own
             time.sleep(wait)
@@ -337,8 +337,16 @@ class _HookCredential:
 
 def _condition(error: Exception) -> str:
     """The AMQP condition behind a failure, without its prefix; empty when there is none."""
-    return str(getattr(error, "error", "") or "")
+    from azure.eventhub.exceptions import AuthenticationError  # noqa: PLC0415  slow to import
+
+    condition = str(getattr(error, "error", "") or "")
+    # A token that was refused has no condition of its own. Azure-eventhub calls a login that timed out internal-error.
+    if isinstance(error, AuthenticationError) and condition != "internal-error":
+        return "unauthorized-access"
+    return condition
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+def _reason(error: Exception) -> str:
+    """What azure-eventhub says, once: it repeats it after the condition."""
+    text = str(error).partition("\nError")[0]
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip()) or type(error).__name__

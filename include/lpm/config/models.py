@@ -98,7 +98,8 @@ ColumnTypeField = Annotated[
 class Model(BaseModel):
     """Base of every configuration model: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A model is built when it is used first: every task process reads the configuration, and most need few of these.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Column(Model):
@@ -239,6 +240,7 @@ class Azure(Model):
     subscription_id: str = Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
     resource_group: str = Field(pattern=r"^[-\w.()]{1,90}$")
     location: str
+    airflow_object_id: str  # of the identity that the Airflow connection signs in with; not its application id
 
 
 class Databricks(Model):

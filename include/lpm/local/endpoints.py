@@ -45,6 +45,15 @@ class Azure(_Model):
         return f"{self.url}/msi/token"
 
 
+class EventHubs(_Model):
+    """The AMQP side of the hubs. Their policy and key are those of the connection string for Kafka."""
+
+    endpoint: str  # host:port of AMQP over TLS
+    ca_file: Path  # certificate of the authority that clients have to trust
+    development_connection_string: str  # for clients that come without TLS
+    control_url: str  # HTTP: health and faults
+
+
 class Login(_Model):
     """A person who can log in to Airflow."""
 
@@ -65,6 +74,7 @@ class Endpoints(_Model):
 
     kafka: str  # host:port
     kafka_connection_string: str
+    event_hubs: EventHubs
     postgres: Postgres
     databricks: Databricks
     azure: Azure

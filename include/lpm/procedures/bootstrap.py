@@ -5,12 +5,13 @@ from dataclasses import replace
 
 from lpm.clients.azure_resource_manager import AzureError, Change, ResourceManager
 from lpm.clients.databricks import DatabricksClient, DatabricksError, StatementFailed
+from lpm.clients.event_hubs import EventHub, HubDiffers
 from lpm.clients.stream_analytics import StreamingJobs
 from lpm.clients.target_database import TargetDatabase
 from lpm.config import Company, Config, Environment
 from lpm.procedures.deploy_router import DEPLOYMENT as ROUTER_DEPLOYMENT
 from lpm.procedures.deploy_router import changed_jobs, deploy_changed, is_started
-from lpm.procedures.outcome import Outcome
+from lpm.procedures.outcome import Outcome, ProcedureError
 from lpm.render import names
 from lpm.render.arm import FOUNDATION, ROUTER, templates
 from lpm.render.arm.document import Template
@@ -39,6 +40,32 @@ def create_foundation(
     if changes and not dry_run:
         manager.deploy(template.document(), template.parameters_document(), FOUNDATION_DEPLOYMENT)
     return _told("Event Hubs and storage", len(changes) + len(created), (*created, *map(str, changes)), dry_run)
+
+
+def verify_hubs(config: Config, environment: Environment, *, dry_run: bool = False) -> Outcome:
+    """See with azure-eventhub that each hub is there as configured and that Airflow may send to it. Sends nothing.
+
+    Raises:
+        ProcedureError: a hub has another number of partitions, or takes less at once than an event may have.
+        EventHubError: a hub cannot be reached, or Airflow may not send; a new role takes minutes to come true.
+    """
+    hubs = [EventHub.of_shard(environment, shard) for shard in config.shards]
+    if dry_run:
+        return Outcome(False, f"dry run: would verify {len(hubs)} hubs")
+    largest = config.pipeline.limits.max_event_bytes
+    lines = []
+    for hub in hubs:
+        try:
+            facts = hub.verify()
+        except HubDiffers as error:
+            raise ProcedureError(str(error)) from error
+        if facts.largest_publication <= largest:
+            raise ProcedureError(
+                f"{hub} takes {facts.largest_publication} bytes at once; expected more than {largest}, as "
+                "limits.max_event_bytes says\nNext step: make the limit smaller, or the namespace's tier Standard."
+            )
+        lines.append(f"{hub.hub}: {facts.partitions} partitions, takes {facts.largest_publication} bytes at once")
+    return Outcome(False, f"{len(hubs)} hubs are as configured and Airflow may send to them", tuple(lines))
 
 
 def create_router(

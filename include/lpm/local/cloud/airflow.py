@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from lpm.clients.event_hubs import CA_FILE, ENDPOINT
 from lpm.clients.event_hubs_secrets import CONNECTION_STRING
 from lpm.config import Config, Environment
 from lpm.local import paths, processes
@@ -122,6 +123,8 @@ def _connections(local: Environment, endpoints: Endpoints) -> dict[str, str]:
             "extra": {
                 "use_azure_identity_object": True,
                 CONNECTION_STRING: endpoints.kafka_connection_string,  # bootstrap puts it into Databricks' secrets
+                ENDPOINT: endpoints.event_hubs.endpoint,
+                CA_FILE: str(endpoints.event_hubs.ca_file),
             },
         },
         local.sql.connection: {

@@ -51,6 +51,9 @@ def up(report: Report = print, folder: Path | None = None) -> Cloud:
             return cloud
         begun = time.monotonic()
         jars.prepare(report)
+        if cloud is not None and _is_of_another_version(cloud):
+            report("the running local cloud has other parts than this version: it is started anew")
+            _stop(folder, report)
         if cloud is None or not Supervisor(folder, cloud.state).runs():
             cloud = _fresh(folder, config, report)
         _start_parts(cloud, report)
@@ -67,6 +70,12 @@ def is_up(cloud: Cloud) -> bool:
         and (not part.address or processes.accepts(int(part.address.rpartition(":")[2])))
         for part in cloud.parts()
     )
+
+
+def _is_of_another_version(cloud: Cloud) -> bool:
+    """Whether a supervisor runs that does not know every part. Its table of parts is made when it starts."""
+    programs = Supervisor(cloud.folder, cloud.state).programs()
+    return bool(programs) and any(part.name not in programs for part in cloud.parts())
 
 
 def down(report: Report = print, folder: Path | None = None) -> None:

@@ -14,7 +14,8 @@ from lpm.config import Config
 from lpm.local.cloud import airflow
 from lpm.local.cloud.environment import clean_environment
 from lpm.local.cloud.state import CloudState
-from lpm.local.endpoints import Airflow, Azure, Databricks, Endpoints, Postgres
+from lpm.local.endpoints import Airflow, Azure, Databricks, Endpoints, EventHubs, Postgres
+from lpm.local.event_hubs.server import EventHubsServer, Ports
 from lpm.local.kafka import Broker
 from lpm.local.postgres import USER, Server
 from lpm.local.processes import LOOPBACK
@@ -46,9 +47,22 @@ class Cloud:
         self.config = config
         self.broker = Broker(folder / "kafka", state.ports["kafka"])
         self.server = Server(folder / "postgres", state.ports["postgres"])
+        self.event_hubs = EventHubsServer(
+            folder / "event-hubs",
+            Ports(*(state.ports[f"event-hubs{which}"] for which in ("", "-plain", "-control"))),
+            self.broker.bootstrap,
+            self.broker.connection_string,
+            state.azure_identity_header,
+        )
         self.endpoints = Endpoints(
             kafka=self.broker.bootstrap,
             kafka_connection_string=self.broker.connection_string,
+            event_hubs=EventHubs(
+                endpoint=self.event_hubs.endpoint,
+                ca_file=self.event_hubs.ca_file,
+                development_connection_string=self.event_hubs.development_connection_string,
+                control_url=self.event_hubs.control_url,
+            ),
             postgres=Postgres(host=LOOPBACK, port=self.server.port, user=USER, password=self.server.password),
             databricks=Databricks(url=state.url("databricks"), token=state.databricks_token),
             azure=Azure(url=state.url("azure"), identity_header=state.azure_identity_header),
@@ -59,6 +73,14 @@ class Cloud:
         """The table. A part is started when those it depends on are healthy."""
         endpoints, clean = self.endpoints, clean_environment()
         kafka = Part("kafka", endpoints.kafka, self.broker.prepare, self.broker.answers, clean)
+        event_hubs = Part(
+            "event-hubs",
+            endpoints.event_hubs.endpoint,
+            self.event_hubs.prepare,
+            self.event_hubs.answers,
+            {**clean, **self.event_hubs.secrets},
+            depends_on=("kafka",),
+        )
         postgres = Part(
             "postgres",
             f"{LOOPBACK}:{endpoints.postgres.port}",
@@ -89,7 +111,7 @@ class Cloud:
             },
             depends_on=("kafka", "postgres"),
         )
-        return kafka, postgres, databricks, azure, *self._airflow()
+        return kafka, event_hubs, postgres, databricks, azure, *self._airflow()
 
     def _airflow(self) -> tuple[Part, ...]:
         folder = self.folder / "airflow"

@@ -18,6 +18,9 @@ PREFERRED_PORTS = {
     "azure": 18082,
     "supervisor": 18083,
     "kafka": 19093,
+    "event-hubs": 15671,  # 5671 and 5672 are the ports of AMQP
+    "event-hubs-plain": 15672,
+    "event-hubs-control": 18084,
     "postgres": 15432,
 }
 
@@ -40,7 +43,11 @@ class CloudState(BaseModel):
     def load(cls, folder: Path) -> Self | None:
         """The state of the cloud in ``folder``, or None if there never was one."""
         path = folder / "cloud.json"
-        return cls.model_validate_json(path.read_text()) if path.exists() else None
+        if not path.exists():
+            return None
+        state = cls.model_validate_json(path.read_text())
+        # A state that was written before a part was invented has no port for it.
+        return state.model_copy(update={"ports": {**PREFERRED_PORTS, **state.ports}})
 
     @classmethod
     def new(cls) -> Self:

@@ -139,8 +139,7 @@ class Connection:
         try:
             attached = await self._link(session, attach)
         except AmqpError as error:
-            self._wire.write(attach.answer(LARGEST_PUBLICATION))
-            self._wire.write(frames.detach_frame(attach.channel, attach.handle, error))
+            self._wire.write(attach.refusal(error))
             return
         self._links[attach.channel, attach.handle] = attached
         self._wire.write(attach.answer(LARGEST_PUBLICATION))

@@ -144,10 +144,18 @@ class Attach:
             wanted=tuple(map(str, wanted if isinstance(wanted, list) else [wanted])),
         )
 
+    def refusal(self, error: AmqpError) -> bytes:
+        """A link that leads nowhere, and its end: so the standard refuses one."""
+        return self._answer(NULL, NULL, NULL) + detach_frame(self.channel, self.handle, error)
+
     def answer(self, max_message_size: int) -> bytes:
         """The other end of the link."""
         filters = {codec.symbol(key): _encoded_filter(key, value) for key, value in self.filters.items()}
         source = (codec.string(self.source), *[NULL] * 6, codec.amqp_map(filters) if filters else NULL, *[NULL] * 3)
+        target = (codec.string(self.target), *[NULL] * 6)
+        return self._answer(performative(SOURCE, *source), performative(TARGET, *target), codec.ulong(max_message_size))
+
+    def _answer(self, source: bytes, target: bytes, max_message_size: bytes) -> bytes:
         return frame(
             self.channel,
             performative(
@@ -157,12 +165,12 @@ class Attach:
                 codec.boolean(self.sends),  # we are the receiver if the client sends
                 codec.ubyte(self.sender_settles),
                 codec.ubyte(self.receiver_settles),
-                performative(SOURCE, *source),
-                performative(TARGET, codec.string(self.target), *[NULL] * 6),
+                source,
+                target,
                 NULL,
                 NULL,
                 NULL if self.sends else codec.uint(0),
-                codec.ulong(max_message_size),
+                max_message_size,
                 NULL,
                 NULL,
                 NULL,

@@ -1,4 +1,4 @@
-"""The foundation template: Event Hubs, the storage for unrouted events and evidence, and the right to send."""
+"""The foundation template: Event Hubs, the storage for unrouted events and evidence, and the rights to send."""
 
 from lpm.config import Config, Environment
 from lpm.render import names
@@ -26,7 +26,7 @@ NAMESPACE = parameter("eventHubsNamespace")
 ACCOUNT = parameter("storageAccount")
 CONTAINER = parameter("unroutedContainer")
 EVIDENCE = parameter("evidenceContainer")
-DATABRICKS = parameter("databricksPrincipalId")
+DATABRICKS, AIRFLOW = parameter("databricksPrincipalId"), parameter("airflowPrincipalId")
 
 
 def tags(environment: Environment) -> Json:
@@ -38,8 +38,11 @@ def foundation(config: Config, environment: Environment) -> Template:
     """The template of everything the stream job and the router stand on."""
     hubs = environment.event_hubs
     inflates = hubs.max_throughput_units > hubs.throughput_units
+    # The stream job sends what changes, Airflow what repairs. They may be one identity, which gets a role only once.
+    senders = {environment.databricks.run_as_object_id: DATABRICKS}
+    senders.setdefault(environment.azure.airflow_object_id, AIRFLOW)
     return Template(
-        description="Event Hubs, storage for unrouted events and evidence, the right of the Databricks job to send.",
+        description="Event Hubs, storage for unrouted events and evidence, the rights of job and Airflow to send.",
         parameters=(
             Parameter("location", "string", environment.azure.location, "Azure region of every resource."),
             Parameter("tags", "object", tags(environment), "Tags of every resource."),
@@ -78,13 +81,19 @@ def foundation(config: Config, environment: Environment) -> Template:
                 environment.databricks.run_as_object_id,
                 "Object id (not application id) of the service principal that runs the stream job.",
             ),
+            Parameter(
+                "airflowPrincipalId",
+                "string",
+                environment.azure.airflow_object_id,
+                "Object id (not application id) of the identity that Airflow signs in to Azure with.",
+            ),
         ),
         variables=role_variables("eventHubsDataSender"),
         resources=(
             _namespace(),
             *(resource for shard in config.shards for resource in _hub(names.hub_name(shard), shard)),
             *_storage(),
-            *(_sender(names.hub_name(shard)) for shard in config.shards),
+            *(_sender(names.hub_name(shard), each) for shard in config.shards for each in senders.values()),
         ),
         outputs={
             "eventHubsHost": {
@@ -184,11 +193,11 @@ def _container(name: str) -> Json:
     }
 
 
-def _sender(hub: str) -> Json:
+def _sender(hub: str, principal: str) -> Json:
     return role_assignment(
         "eventHubsDataSender",
         scope=hub_id(hub),
-        principal=DATABRICKS,
-        principal_key=DATABRICKS,
+        principal=principal,
+        principal_key=principal,
         depends_on=(hub_id(hub),),
     )
