@@ -48,8 +48,11 @@ DRY_RUN = Param(False, type="boolean", description="Only say what would change."
 
 
 def outcomes_of_task(ti: Any, step: str) -> list[Outcome]:
-    """The outcomes of a task of this run: none when it did not finish, one for each company when it is mapped."""
-    return [Outcome.from_json(data) for data in as_list(ti.xcom_pull(task_ids=step))]
+    """The outcomes of a task of this run: none when it did not finish, one for each company when it is mapped.
+
+    A task that only chooses what to map over returns texts: it has no outcome.
+    """
+    return [Outcome.from_json(data) for data in as_list(ti.xcom_pull(task_ids=step)) if isinstance(data, dict)]
 
 
 def failures_of_task(ti: Any, step: str) -> list[str]:

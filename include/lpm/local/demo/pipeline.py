@@ -93,10 +93,18 @@ class Pipeline:
         """
         dag_id = f"{procedure}__{self.environment.name}"
         wait_until(lambda: self.airflow.known(dag_id), f"Airflow to read {dag_id}", 120)
+        self.airflow.unpause(dag_id)
         run_id = self.airflow.trigger(dag_id, conf)
         self.airflow.wait(dag_id, run_id, DAG_SECONDS, on_change)
         result: dict[str, Any] = self.airflow.result(dag_id, run_id)
         return result
+
+    def addresses(self, cloud: Cloud) -> dict[str, str]:
+        """URL of each company's database."""
+        return {
+            company.id: cloud.endpoints.postgres.url(names.database(self.environment, company))
+            for company in self.databases
+        }
 
     def wait_for_version(self, version: int) -> None:
         """Wait until every company's watermark has reached a version of the source.

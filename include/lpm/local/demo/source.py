@@ -11,7 +11,7 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.sql import Disposition, Format, StatementState
 
 from lpm.config import Column, Company, TableContract
-from lpm.contract.envelope import literal, quoted
+from lpm.contract.envelope import literal, quoted, row_expressions
 
 UNKNOWN_COMPANY = "C-9999"  # configured nowhere: its rows belong into the unrouted output
 SQL_TYPES = {"string": "STRING", "int": "INT", "bigint": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN",
@@ -74,6 +74,13 @@ class Source:
     def insert(self, first: int, count: int, generation: int) -> None:
         """New rows with the numbers ``first`` to ``first + count - 1``."""
         self.run(f"INSERT INTO {self.table_name} {self._rows(first, count, generation)}")
+
+    def keys_of(self, first: int, count: int) -> list[tuple[str, str]]:
+        """Company and key hash of the rows that :meth:`insert` makes of these numbers at generation 0."""
+        row = row_expressions(self.table)
+        rows = f"SELECT {row.company} AS company, {row.key} AS key FROM ({self._rows(first, count, 0)})"
+        found = self.sql(f"SELECT company, {row.key_hash} FROM ({rows}) ORDER BY 1, 2")
+        return [(str(company), str(key_hash)) for company, key_hash in found]
 
     def merge(self, first: int, count: int, generation: int) -> None:
         """Change rows: new values for all, every fifth moves to another company, every seventh is deleted."""
