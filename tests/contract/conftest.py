@@ -15,12 +15,13 @@ from target_events import COMPANY, PARTITIONS
 Connect = Callable[..., TargetDatabase]
 
 MSSQL_VARIABLE = "LPM_TEST_MSSQL_URL"
-STATE = ("lpm.tombstone", "lpm.quarantine", "dbo.tdr_streaming")
+STATE = ("lpm.tombstone", "lpm.quarantine", "lpm.latency", "dbo.tdr_streaming")
 WIPE: dict[Dialect, tuple[str, ...]] = {
     "postgresql": ("DROP SCHEMA IF EXISTS lpm, dbo CASCADE",),
     "mssql": (
         "DROP PROCEDURE IF EXISTS lpm.drain_inbox, lpm.purge_tombstones",
-        "DROP TABLE IF EXISTS lpm.tdr_streaming_inbox, lpm.tombstone, lpm.watermark, lpm.quarantine, dbo.tdr_streaming",
+        "DROP TABLE IF EXISTS lpm.tdr_streaming_inbox, lpm.tombstone, lpm.watermark, lpm.quarantine, lpm.latency, "
+        "dbo.tdr_streaming",
     ),
 }
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -540,14 +540,45 @@ def test_rows_of_another_company_are_counted_to_the_letter(database: TargetDatab
     assert database.foreign_rows() == 3
 
 
-def test_latency_is_measured_from_commit_to_visible(database: TargetDatabase, sql: Sql, dialect: Dialect) -> None:
-    assert database.latency_percentiles(60) is None
-    now = {"postgresql": "now() AT TIME ZONE 'UTC'", "mssql": "SYSUTCDATETIME()"}[dialect]
-    database.insert_inbox([upsert(1, {"trade_id": f"T-{number}"}) for number in range(10)])
-    later = {"postgresql": "interval '2 seconds'", "mssql": None}[dialect]
-    earlier = f"lpm_applied_at - {later}" if later else "DATEADD(second, -2, lpm_applied_at)"
-    sql(f"UPDATE dbo.tdr_streaming SET lpm_applied_at = {now}")
-    sql(f"UPDATE dbo.tdr_streaming SET lpm_committed_at = {earlier}")
-    assert database.latency_percentiles(60) == (2.0, 2.0, 2.0)
-    sql("UPDATE dbo.tdr_streaming SET lpm_committed_at = NULL")
+def committed(seconds_ago: float) -> str:
+    return (
+        (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    )
+
+
+def late(trade: int, seconds_ago: float, version: int = 1) -> Event:
+    return upsert(version, {"trade_id": f"T-{trade}"}, committed_at=committed(seconds_ago))
+
+
+def test_latency_is_counted_from_commit_to_visible(database: TargetDatabase) -> None:
+    assert (database.latency_percentiles(60), database.last_applied()) == (None, None)
+    database.insert_inbox([late(trade, 20) for trade in range(90)] + [late(trade, 200) for trade in range(90, 100)])
+    p50, p95, p99 = database.latency_percentiles(60) or (0, 0, 0)
+    assert 20 <= p50 <= 20 * 1.1 + 5, "a step of ten percent, and what this test takes"
+    assert 200 <= p95 == p99 <= 200 * 1.1 + 5
+
+
+def test_latency_counts_what_became_visible_and_nothing_else(database: TargetDatabase) -> None:
+    def counted() -> int:
+        return int(database.query("SELECT SUM(applied) FROM lpm.latency")[0][0] or 0)
+
+    first, second = late(1, 5), late(1, 2, version=2)
+    database.insert_inbox([second])
+    assert counted() == 1
+    database.insert_inbox([second, first])
+    assert counted() == 1, "neither what came again nor what is older became visible"
+    database.insert_inbox([delete(3, {"trade_id": "T-1"}), late(2, 1)])
+    assert counted() == 2
+    database.insert_inbox([upsert(1, {"trade_id": "T-3"}, committed_at=None)])
+    assert counted() == 2, "without a time of commit there is nothing to measure"
+    database.insert_inbox([late(4, -3600)])
+    assert counted() == 3, "a clock that is ahead is no latency, and no error"
+
+
+def test_latencies_are_forgotten_by_the_day(database: TargetDatabase, sql: Sql) -> None:
+    database.insert_inbox([late(1, 5)])
+    database.forget_latencies(8)
+    assert database.latency_percentiles(60)
+    sql("UPDATE lpm.latency SET minute = '2020-01-01T00:00:00'")
+    database.forget_latencies(8)
     assert database.latency_percentiles(60) is None

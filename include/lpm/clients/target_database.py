@@ -5,7 +5,7 @@ inbox and its trigger, or through a procedure that takes the same lock.
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +18,7 @@ from sqlalchemy import (
     ColumnClause,
     ColumnElement,
     Connection,
+    DateTime,
     Engine,
     Integer,
     column,
@@ -41,6 +42,7 @@ AZURE_SQL_PORT = 1433
 ODBC_DRIVER = "ODBC Driver 18 for SQL Server"
 CONNECT_SECONDS = 15
 ROWS_AT_ONCE = 1_000
+LATENCY_STEP = 1.1  # lpm.latency: bucket b holds what took up to LATENCY_STEP ** b seconds
 
 # The texts of a JSON array :keys, as rows.
 _LISTED_KEYS: Mapping[Dialect, str] = {
@@ -218,30 +220,36 @@ class TargetDatabase:
         return self._count(select(func.count()).select_from(self._target).where(condition))
 
     def last_applied(self) -> datetime | None:
-        """Moment (UTC, naive) at which the newest row became visible. Reads the whole table."""
+        """Moment (UTC, naive) at which the newest row became visible, of those applied in the last week."""
         with self._transaction() as connection:
-            moment: datetime | None = connection.scalar(select(func.max(self._target.c.lpm_applied_at)))
+            query = select(func.max(column("newest", DateTime))).select_from(_state("latency"))
+            moment: datetime | None = connection.scalar(query)
             return moment
 
     def latency_percentiles(self, seconds: float) -> Percentiles | None:
-        """Commit to visible of the rows applied in the last ``seconds``; None without any. Reads the whole table."""
-        target = names.target_table(self.config)
-        if self.dialect == "postgresql":
-            query = f"""
-                SELECT {", ".join(f"percentile_cont({part}) WITHIN GROUP (ORDER BY x)" for part in (0.5, 0.95, 0.99))}
-                FROM (SELECT extract(epoch FROM lpm_applied_at - lpm_committed_at)::float8 AS x FROM {target}
-                      WHERE lpm_applied_at > (clock_timestamp() AT TIME ZONE 'UTC') - make_interval(secs => :seconds)
-                        AND lpm_committed_at IS NOT NULL) AS recent"""
-        else:
-            over = "WITHIN GROUP (ORDER BY x) OVER ()"
-            query = f"""
-                SELECT TOP (1) {", ".join(f"PERCENTILE_CONT({part}) {over}" for part in (0.5, 0.95, 0.99))}
-                FROM (SELECT DATEDIFF_BIG(microsecond, lpm_committed_at, lpm_applied_at) / 1e6 AS x FROM {target}
-                      WHERE lpm_applied_at > DATEADD(millisecond, -CONVERT(int, 1000 * :seconds), SYSUTCDATETIME())
-                        AND lpm_committed_at IS NOT NULL) AS recent"""
+        """Commit to visible of the rows applied in the last ``seconds``, whole minutes; None without any.
+
+        Counted by the apply itself in steps of ten percent, so up to that much too high, and never too low.
+        """
+        since = {
+            "postgresql": "(clock_timestamp() AT TIME ZONE 'UTC') - make_interval(secs => :seconds)",
+            "mssql": "DATEADD(second, -CONVERT(int, :seconds), SYSUTCDATETIME())",
+        }[self.dialect]
+        query = f"SELECT bucket, SUM(applied) FROM lpm.latency WHERE newest > {since} GROUP BY bucket ORDER BY bucket"
+        counts = [(int(bucket), int(applied)) for bucket, applied in self.query(query, {"seconds": seconds})]
+        if not counts:
+            return None
+        p50, p95, p99 = (_percentile(counts, share) for share in (0.5, 0.95, 0.99))
+        return p50, p95, p99
+
+    def forget_latencies(self, days: int) -> None:
+        """Forget what was counted of latencies more than ``days`` ago."""
+        before = {
+            "postgresql": "(clock_timestamp() AT TIME ZONE 'UTC') - make_interval(days => :days)",
+            "mssql": "DATEADD(day, -:days, SYSUTCDATETIME())",
+        }[self.dialect]
         with self._transaction() as connection:
-            row = connection.execute(text(query), {"seconds": seconds}).first()
-            return None if row is None or row[0] is None else (float(row[0]), float(row[1]), float(row[2]))
+            connection.execute(text(f"DELETE FROM lpm.latency WHERE minute < {before}"), {"days": days})
 
     def quarantine_counts(self) -> Mapping[str, int]:
         """Refused events by reason."""
@@ -383,6 +391,16 @@ class TargetDatabase:
         statement = text(postgresql if self.dialect == "postgresql" else mssql)
         with self._transaction() as connection:
             return int(connection.execute(statement, dict(parameters or {})).scalar_one())
+
+
+def _percentile(counts: Sequence[tuple[int, int]], share: float) -> float:
+    """Seconds within which that share of all was applied, from counts by bucket in ascending order."""
+    wanted, passed = share * sum(applied for _, applied in counts), 0
+    for bucket, applied in counts:
+        passed += applied
+        if passed >= wanted:
+            return float(LATENCY_STEP**bucket)
+    raise ValueError("nothing was counted")
 
 
 def _table(dotted: str) -> TableClause:

@@ -142,6 +142,17 @@ CREATE TABLE lpm.watermark (
     CONSTRAINT pk_watermark PRIMARY KEY CLUSTERED (partition_id)
 );
 GO
+-- How late rows became visible, counted by minute: asking the target itself would read all of it. Bucket b holds what
+-- took up to 1.1 ^ b seconds.
+IF OBJECT_ID(N'lpm.latency', N'U') IS NULL
+CREATE TABLE lpm.latency (
+    minute datetime2(0) NOT NULL,
+    bucket int NOT NULL,
+    applied bigint NOT NULL,
+    newest datetime2(6) NOT NULL,
+    CONSTRAINT pk_latency PRIMARY KEY CLUSTERED (minute, bucket)
+);
+GO
 IF OBJECT_ID(N'lpm.quarantine', N'U') IS NULL
 CREATE TABLE lpm.quarantine (
     digest binary(32) NOT NULL,

@@ -15,6 +15,7 @@ IF NOT EXISTS (SELECT 1 FROM inserted) RETURN;
 
 DECLARE @company nvarchar(400) = $(company_literal);
 DECLARE @now datetime2(6);
+DECLARE @minute datetime2(0);
 DECLARE @granted int = 0;
 
 -- 1. Validate every event, before any folding: else the result would depend on how the batches were cut.
@@ -231,6 +232,7 @@ WHERE w.kind = 2 AND NOT EXISTS (SELECT 1 FROM lpm.tombstone AS d WHERE d.key_ha
 
 -- 7. Upserts. The same event again leaves the moment at which it first became visible.
 DELETE d FROM lpm.tombstone AS d JOIN #w AS w ON w.key_hash = d.key_hash WHERE w.kind = 1 AND d.version <= w.version;
+CREATE TABLE #a (committed_at datetime2(6) NULL, applied_at datetime2(6) NOT NULL);
 UPDATE t SET
     [trade_id] = e.c1,
     [leg_no] = e.c2,
@@ -251,12 +253,30 @@ UPDATE t SET
     lpm_row_hash = e.row_digest,
     lpm_committed_at = e.committed_moment,
     lpm_applied_at = CASE WHEN t.lpm_version = e.version AND t.lpm_row_hash = e.row_digest THEN t.lpm_applied_at ELSE @now END
+OUTPUT inserted.lpm_committed_at, inserted.lpm_applied_at INTO #a
 FROM [dbo].[tdr_streaming] AS t JOIN #w AS w ON w.key_hash = t.lpm_key_hash JOIN #e AS e ON e.id = w.id
 WHERE w.kind = 1 AND t.lpm_version <= w.version;
 INSERT [dbo].[tdr_streaming] ([trade_id], [leg_no], [info_companyid], [book], [counterparty], [quantity], [price], [notional], [currency], [ratio], [is_active], [trade_date], [booked_at], [document], [comment], lpm_key_hash, lpm_bucket, lpm_version, lpm_row_hash, lpm_committed_at, lpm_applied_at)
+OUTPUT inserted.lpm_committed_at, inserted.lpm_applied_at INTO #a
 SELECT e.c1, e.c2, e.c3, e.c4, e.c5, e.c6, e.c7, e.c8, e.c9, e.c10, e.c11, e.c12, e.c13, e.c14, e.c15, w.key_hash, CONVERT(int, SUBSTRING(w.key_hash, 1, 2)), e.version, e.row_digest, e.committed_moment, @now
 FROM #w AS w JOIN #e AS e ON e.id = w.id
 WHERE w.kind = 1 AND NOT EXISTS (SELECT 1 FROM [dbo].[tdr_streaming] AS t WHERE t.lpm_key_hash = w.key_hash);
+
+-- How late they became visible; not what came again.
+CREATE TABLE #l (bucket int NOT NULL PRIMARY KEY, applied bigint NOT NULL);
+INSERT #l (bucket, applied)
+SELECT b.bucket, COUNT_BIG(*)
+FROM (
+    SELECT CAST(CEILING(LOG(CASE WHEN s.microseconds > 1000 THEN s.microseconds ELSE 1000 END / 1e6) / LOG(1.1e0)) AS int) AS bucket -- numbers of ours, no text of an event
+    FROM (SELECT DATEDIFF_BIG(microsecond, a.committed_at, a.applied_at) AS microseconds FROM #a AS a WHERE a.applied_at = @now AND a.committed_at IS NOT NULL) AS s
+) AS b
+GROUP BY b.bucket;
+SET @minute = DATEADD(minute, DATEDIFF(minute, 0, @now), 0);
+UPDATE t SET applied = t.applied + l.applied, newest = @now
+FROM lpm.latency AS t JOIN #l AS l ON l.bucket = t.bucket WHERE t.minute = @minute;
+INSERT lpm.latency (minute, bucket, applied, newest)
+SELECT @minute, l.bucket, l.applied, @now FROM #l AS l
+WHERE NOT EXISTS (SELECT 1 FROM lpm.latency AS t WHERE t.minute = @minute AND t.bucket = l.bucket);
 
 -- 8. Heartbeats move the watermark of their partition, only forward.
 UPDATE m SET version = h.version, advanced_at = @now
@@ -265,6 +285,8 @@ JOIN (SELECT e.partition_id, MAX(e.version) AS version FROM #e AS e WHERE e.reas
     ON h.partition_id = m.partition_id
 WHERE m.version < h.version;
 
+DROP TABLE #l;
+DROP TABLE #a;
 DROP TABLE #q;
 DROP TABLE #w;
 DROP TABLE #e;

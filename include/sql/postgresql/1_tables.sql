@@ -150,6 +150,16 @@ CREATE TABLE IF NOT EXISTS lpm.watermark (
     advanced_at timestamp(6)
 );
 -- next
+-- How late rows became visible, counted by minute: asking the target itself would read all of it. Bucket b holds what
+-- took up to 1.1 ^ b seconds.
+CREATE TABLE IF NOT EXISTS lpm.latency (
+    minute timestamp(0) NOT NULL,
+    bucket integer NOT NULL,
+    applied bigint NOT NULL,
+    newest timestamp(6) NOT NULL,
+    PRIMARY KEY (minute, bucket)
+) WITH (fillfactor = 50);
+-- next
 CREATE TABLE IF NOT EXISTS lpm.quarantine (
     digest bytea NOT NULL PRIMARY KEY,
     reason text NOT NULL,

@@ -283,6 +283,17 @@ BEGIN
             lpm_applied_at = CASE WHEN t.lpm_version = excluded.lpm_version AND t.lpm_row_hash = excluded.lpm_row_hash
                                   THEN t.lpm_applied_at ELSE excluded.lpm_applied_at END
         WHERE t.lpm_version <= excluded.lpm_version
+        RETURNING lpm_committed_at, lpm_applied_at
+    ),
+    measured AS (
+        INSERT INTO lpm.latency AS l (minute, bucket, applied, newest)
+        SELECT date_trunc('minute', lpm_moment), b.bucket, count(*), lpm_moment
+        FROM upserted AS u, LATERAL (
+            SELECT ceil(ln(greatest(extract(epoch FROM u.lpm_applied_at - u.lpm_committed_at)::float8, 0.001)) / ln(1.1::float8))::integer AS bucket
+        ) AS b
+        WHERE u.lpm_applied_at = lpm_moment AND u.lpm_committed_at IS NOT NULL -- not what came again
+        GROUP BY b.bucket
+        ON CONFLICT (minute, bucket) DO UPDATE SET applied = l.applied + excluded.applied, newest = excluded.newest
     ),
 
     -- 5. Heartbeats move the watermark of their partition, only forward.

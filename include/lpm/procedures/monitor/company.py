@@ -9,6 +9,7 @@ from lpm.procedures.alerts.observations import Observation, Subject, unknown
 from lpm.procedures.monitor.looks import FIRST_LOOK, CompanyLook, Positions, Seen, attempt, reason
 
 LATENCY_SECONDS = 600.0  # how far the percentiles look back
+LATENCY_DAYS = 8  # what was counted before is forgotten
 SIGNALS = ("watermark_age_seconds", "latency_p95_seconds", "quarantine_new", "inbox_rows")
 
 
@@ -70,6 +71,7 @@ class _Look:
         yield self._observation("watermark_age_seconds", age, detail, moved)
 
     def _latency(self) -> Iterator[Observation]:
+        self._database.forget_latencies(LATENCY_DAYS)
         found = self._database.latency_percentiles(LATENCY_SECONDS)
         if found is None:
             detail = f"nothing was applied in the last {LATENCY_SECONDS / 60:.0f} minutes"
