@@ -1,53 +1,23 @@
 """A change committed to the source appears in the right company's database and nowhere else, whatever dies on the way.
 
-One local cloud serves all tests of this file, in their order: each leaves the pipeline running.
+One local cloud serves all end-to-end tests, in their order: each leaves the pipeline running.
 """
 
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
 
 import psutil
 import pytest
+from equality import assert_equal
 
-from lpm.local.cloud import control
 from lpm.local.cloud.parts import Cloud
 from lpm.local.cloud.status import status
 from lpm.local.cloud.supervision import Supervisor
 from lpm.local.demo.pipeline import Pipeline, wait_until
 from lpm.local.demo.traffic import Traffic
 
-FIRST_ROWS = 2_000
 RECOVERY_SECONDS = 120
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """A local cloud of its own."""
-    folder = tmp_path_factory.mktemp("e2e") / "cloud"
-    yield control.up(print, folder)
-    control.reset(print, folder)
-
-
-@pytest.fixture(scope="module")
-def pipeline(cloud: Cloud) -> Pipeline:
-    """The pipeline after go_live, its source filled before."""
-    pipeline = Pipeline.of(cloud)
-    pipeline.source.create(FIRST_ROWS)
-    pipeline.run_dag("go_live", {"reason": "end-to-end test"})
-    return pipeline
-
-
-def assert_equal(pipeline: Pipeline) -> None:
-    """Every value of every row of every company is what the source has."""
-    for verdict in pipeline.catch_up():
-        assert verdict.differences == (), verdict.company
-        assert verdict.rows > 0
-    for company, database in pipeline.databases.items():
-        assert database.foreign_rows() == 0, company.id
-        assert database.quarantine_counts() == {}, company.id
-        assert database.inbox_count() == 0, company.id
 
 
 def traffic(pipeline: Pipeline, first_number: int, rounds: int) -> Traffic:

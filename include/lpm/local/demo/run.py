@@ -10,7 +10,9 @@ from rich.live import Live
 
 from lpm.local.airflow_api import TaskState
 from lpm.local.cloud import control
+from lpm.local.demo.faults import FaultMaker
 from lpm.local.demo.pipeline import Pipeline
+from lpm.local.demo.proof import Proof
 from lpm.local.demo.screen import Summary, screen
 from lpm.local.demo.traffic import INSERTED, Traffic
 from lpm.local.demo.verification import Verdict
@@ -41,15 +43,17 @@ def demo(*, once: bool) -> int:
     _print_addresses(cloud.endpoints.airflow)
     first_number = FIRST_ROWS + pipeline.source.version() * INSERTED  # beyond every row that was ever inserted
     traffic = Traffic(pipeline.source, first_number, ONCE_ROUNDS if once else None)
+    proof = Proof(pipeline, FaultMaker(pipeline, pipeline.addresses(cloud)))
     traffic.start()
+    proof.start()
     try:
-        _watch(pipeline, traffic)
+        _watch(pipeline, traffic, proof)
     except KeyboardInterrupt:
         console.print("stopping the traffic; the local cloud keeps running (`.venv/bin/lpm local down` stops it)")
         traffic.stop()
         traffic.join()
         return 0
-    return _verdict(pipeline, traffic)
+    return _verdict(pipeline, traffic, proof)
 
 
 def _go_live(pipeline: Pipeline) -> None:
@@ -70,13 +74,16 @@ def _print_addresses(airflow: Airflow) -> None:
     console.print("every part, its log and memory: .venv/bin/lpm local status")
 
 
-def _watch(pipeline: Pipeline, traffic: Traffic) -> None:
-    """Show the screen until the traffic ends."""
-    begun = time.monotonic()
+def _watch(pipeline: Pipeline, traffic: Traffic, proof: Proof) -> None:
+    """Show the screen until traffic and proof have ended, and what was proved as soon as it is known."""
+    begun, waits_for_proof = time.monotonic(), True
     source_version = pipeline.source.version()
     with ThreadPoolExecutor(8) as pool, Live(console=console, auto_refresh=False) as live:
         while True:
-            running = traffic.is_alive()
+            running = traffic.is_alive() or proof.is_alive()
+            if waits_for_proof and not proof.is_alive():
+                waits_for_proof = False
+                _print_proof(proof)
             with contextlib.suppress(RuntimeError, OSError, httpx.HTTPError):  # away for a moment: show what is known
                 source_version = pipeline.source.version()
             seconds = time.monotonic() - begun
@@ -88,10 +95,21 @@ def _watch(pipeline: Pipeline, traffic: Traffic) -> None:
                 console.print(picture)
             if not running:
                 return
-            traffic.join(1.0 if console.is_terminal else LOG_SECONDS)
+            (traffic if traffic.is_alive() else proof).join(1.0 if console.is_terminal else LOG_SECONDS)
 
 
-def _verdict(pipeline: Pipeline, traffic: Traffic) -> int:
+def _print_proof(proof: Proof) -> None:
+    console.print("one fault of every class was made by hand; reconcile, through Airflow, says:")
+    if proof.failure:
+        console.print(f"  the proof failed: {proof.failure}", style="red", markup=False)
+    for each in proof.proved:
+        found = f"found as {each.named}" if each.named else "not found"
+        mended = "repaired" if each.repaired else "not repaired"
+        style = "green" if each.right else "red"
+        console.print(f"  [{style}]{each.fault.company}: {each.fault.kind}: {found}, {mended}[/]")
+
+
+def _verdict(pipeline: Pipeline, traffic: Traffic, proof: Proof) -> int:
     if traffic.failure:
         console.print(f"the traffic failed: {traffic.failure}", style="red", markup=False)
         return 1
@@ -104,7 +122,7 @@ def _verdict(pipeline: Pipeline, traffic: Traffic) -> int:
     console.print(f"  no company: {strays.rows_without_company} rows, {strays.dead_letters} dead letters")
     equal = strays.kept and all(verdict.equal for verdict in verdicts)
     console.print("[green]source = targets[/]" if equal else "[red]source and targets differ[/]")
-    return 0 if equal else 1
+    return 0 if equal and proof.right else 1
 
 
 def _print_verdict(verdict: Verdict) -> None:
