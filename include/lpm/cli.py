@@ -74,8 +74,8 @@ def _config_check(_: argparse.Namespace) -> int:
     alerts = load_alerts()  # with the faults of all other files, should there be any
     config = load_config()
     print(
-        f"configuration: {len(config.companies)} companies on {len(config.shards)} shards, {len(alerts.alerts)} alerts, "
-        f"environments {', '.join(config.environments)}; no problem found"
+        f"configuration: {len(config.companies)} companies on {len(config.shards)} shards, "
+        f"{len(alerts.alerts)} alerts, environments {', '.join(config.environments)}; no problem found"
     )
     return 0
 
