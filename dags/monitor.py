@@ -1,6 +1,7 @@
 """The procedure monitor as Airflow DAGs, one for each enabled environment."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from airflow.sdk import TriggerRule, task
@@ -56,6 +57,7 @@ def tasks(config: Config, environment: Environment) -> None:
     @task(**ONE_LOOK, trigger_rule=TriggerRule.ALL_DONE, map_index_template="{{ task.op_kwargs['company'] }}")
     def company(company: str, ti: Any = None) -> dict[str, Any]:
         from lpm.clients.evidence import EvidenceStore  # noqa: PLC0415
+        from lpm.clients.target_database import TargetDatabase  # noqa: PLC0415
         from lpm.procedures.monitor import looks  # noqa: PLC0415
         from lpm.procedures.monitor.company import look_at_company  # noqa: PLC0415
 
@@ -63,7 +65,9 @@ def tasks(config: Config, environment: Environment) -> None:
         seen = looks.read_seen(EvidenceStore(environment))
         before = ti.xcom_pull(task_ids="stream", key=LOOK)
         positions = looks.StreamLook.model_validate(before).positions if before else None
-        found = look_at_company(config, environment, companies[company], positions, seen)
+        one = companies[company]
+        connect = partial(TargetDatabase.connect, config, environment, one)
+        found = look_at_company(connect, one, positions, seen, datetime.now(UTC))
         ti.xcom_push(LOOK, found.model_dump(mode="json"))
         return report(looks.told(f"company {company}", found.observations))
 

@@ -1,10 +1,10 @@
 """A look at one company's database."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from lpm.clients.target_database import TargetDatabase
-from lpm.config import Company, Config, Environment
+from lpm.config import Company
 from lpm.procedures.alerts.observations import Observation, Subject, unknown
 from lpm.procedures.monitor.looks import FIRST_LOOK, CompanyLook, Positions, Seen, attempt, reason
 
@@ -14,28 +14,28 @@ SIGNALS = ("watermark_age_seconds", "latency_p95_seconds", "quarantine_new", "in
 
 
 def look_at_company(
-    config: Config, environment: Environment, company: Company, positions: Positions | None, seen: Seen
+    database: Callable[[], TargetDatabase], company: Company, positions: Positions | None, seen: Seen, now: datetime
 ) -> CompanyLook:
     """How far a company's database is and what it has refused; drains an inbox that is not empty.
 
     Args:
-        config: The configuration.
-        environment: Where.
-        company: Whose database.
+        database: Connects to it.
+        company: Whose it is.
         positions: Where the source is; None when that could not be found out.
         seen: How far the rounds before have looked.
+        now: This moment (UTC).
     """
     subject = Subject(kind="company", name=company.id)
     try:
-        with TargetDatabase.connect(config, environment, company) as database:
-            return _Look(database, subject).all(positions, seen)
+        with database() as connected:
+            return _Look(connected, subject, now).all(positions, seen)
     except Exception as error:  # no driver, no connection: the other companies are looked at all the same
         return CompanyLook(company=company.id, observations=tuple(unknown(SIGNALS, subject, reason(error))))
 
 
 class _Look:
-    def __init__(self, database: TargetDatabase, subject: Subject) -> None:
-        self._database, self._subject = database, subject
+    def __init__(self, database: TargetDatabase, subject: Subject, now: datetime) -> None:
+        self._database, self._subject, self._now = database, subject, now
         self._watermark: int | None = None
         self._latencies: tuple[float, float] | None = None
         self._quarantine_until: datetime | None = None
@@ -67,7 +67,7 @@ class _Look:
         moved = slowest[2].replace(tzinfo=UTC) if slowest and slowest[2] else None
         where = f"partition {slowest[0]}" if slowest else "no partition"
         detail = f"watermark {self._watermark} ({where}), the source is at {positions.latest}"
-        age = positions.age(self._watermark + 1, datetime.now(UTC))
+        age = positions.age(self._watermark + 1, self._now)
         yield self._observation("watermark_age_seconds", age, detail, moved)
 
     def _latency(self) -> Iterator[Observation]:
@@ -81,7 +81,7 @@ class _Look:
         yield self._observation("latency_p95_seconds", found[1], f"half within {found[0]:.1f} seconds")
 
     def _quarantine(self, seen: Seen) -> Iterator[Observation]:
-        since = seen.quarantine_until.get(self._subject.name) or datetime.now(UTC) - FIRST_LOOK
+        since = seen.quarantine_until.get(self._subject.name) or self._now - FIRST_LOOK
         rows = self._database.query(
             "SELECT reason, count(*), max(last_seen) FROM lpm.quarantine WHERE last_seen > :since GROUP BY reason "
             "ORDER BY reason",
