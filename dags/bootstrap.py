@@ -19,7 +19,8 @@ def tasks(config: Config, environment: Environment) -> None:
         with ResourceManager(environment.azure) as manager:
             return report(bootstrap.create_foundation(config, environment, manager, dry_run=params["dry_run"]))
 
-    @task(retries=retries(environment, azure=5))  # a new role may take Azure 8 minutes
+    # A new role may take Azure 8 minutes; azure-eventhub itself would wait for an answer without end.
+    @task(retries=retries(environment, azure=5), execution_timeout=timedelta(minutes=10))
     def hubs(params: Any = None) -> dict[str, Any]:
         return report(bootstrap.verify_hubs(config, environment, dry_run=params["dry_run"]))
 

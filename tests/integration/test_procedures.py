@@ -52,7 +52,7 @@ def cloud(
 ) -> Iterator[None]:
     """Both stand-ins, one empty database per company, and the Airflow connections that lead there."""
     folder = tmp_path_factory.mktemp("cloud")
-    token, header = secrets.token_hex(16), secrets.token_hex(16)
+    token, header = secrets.token_hex(16), event_hubs.identity_header  # one identity gives and checks tokens
     for database in LOCAL.databases.values():
         postgres.create_database(database.database)
     databricks, workspace = serve(
@@ -201,6 +201,34 @@ def test_bootstrap_creates_azure_resources_once(manager):
     assert [StreamingJobs(manager).get(name).state for name in JOBS] == ["Created", "Created"]
 
 
+def test_bootstrap_verifies_each_hub_with_microsofts_client(manager):
+    bootstrap.create_foundation(CONFIG, LOCAL, manager)
+    verified = bootstrap.verify_hubs(CONFIG, LOCAL)
+    assert not verified.changed
+    assert verified.summary == "2 hubs are as configured and Airflow may send to them"
+    assert verified.details == tuple(
+        f"tdr-streaming-{shard}: 4 partitions, takes 1048576 bytes at once" for shard in CONFIG.shards
+    )
+    assert bootstrap.verify_hubs(CONFIG, LOCAL, dry_run=True).summary == "dry run: would verify 2 hubs"
+
+
+def test_with_entra_airflow_sends_with_the_identity_of_its_connection(manager):
+    bootstrap.create_foundation(CONFIG, LOCAL, manager)
+    entra = LOCAL.model_copy(update={"event_hubs": LOCAL.event_hubs.model_copy(update={"kafka_auth": "entra"})})
+    assert len(bootstrap.verify_hubs(CONFIG, entra).details) == len(CONFIG.shards)
+
+
+def test_a_hub_that_differs_is_a_matter_for_a_person(manager):
+    bootstrap.create_foundation(CONFIG, LOCAL, manager)
+    more = LOCAL.model_copy(update={"event_hubs": LOCAL.event_hubs.model_copy(update={"partitions": 8})})
+    with pytest.raises(ProcedureError, match=r"4 partitions; expected 8.*\nNext step: partition counts are frozen"):
+        bootstrap.verify_hubs(CONFIG, more)
+    limits = CONFIG.pipeline.limits.model_copy(update={"max_event_bytes": 1024 * 1024})
+    larger = CONFIG.model_copy(update={"pipeline": CONFIG.pipeline.model_copy(update={"limits": limits})})
+    with pytest.raises(ProcedureError, match=r"1048576 bytes at once; expected more than 1048576.*\nNext step:"):
+        bootstrap.verify_hubs(larger, LOCAL)
+
+
 def test_bootstrap_creates_tables_and_secrets_once(databricks):
     databricks.sql(f"DROP SCHEMA {LOCAL.pipeline_schema} CASCADE")
     assert len(bootstrap.create_tables(CONFIG, LOCAL, databricks, dry_run=True).details) == 2
@@ -345,6 +373,7 @@ def test_the_bootstrap_dag_brings_everything_and_its_second_run_says_no_change(l
         assert run.state == "success"
         result = Outcome.from_json(run.get_task_instance("result").xcom_pull(task_ids="result"))
         assert expected in (None, result.summary)
+        assert "hubs: 2 hubs are as configured and Airflow may send to them" in result.details
         told = [line for line in result.details if line.startswith("target: ")]
         assert len(told) == len(CONFIG.companies)
         assert all(any(company.id in line for line in told) for company in CONFIG.companies)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -28,6 +28,7 @@ class Hubs:
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
         self._bootstrap = kafka.bootstrap
+        self._members: dict[str, Consumer] = {}  # of groups; they read nothing
 
     @cached_property
     def _client(self) -> AdminClient:
@@ -95,11 +96,13 @@ class Hubs:
         Raises:
             AzureError: the broker cannot be reached.
         """
-        request = [ConsumerGroupTopicPartitions(group)]
-        asked = self._ask(lambda: self._client.list_consumer_group_offsets(request)[group])
-        answer = self._ask(lambda: asked.result(TIMEOUT_SECONDS))
-        parts = [part for part in answer.topic_partitions if part.topic == hub and part.offset >= 0]
-        return {part.partition: part.offset for part in parts}
+        if group not in self._members:
+            settings = {**self._kafka.client_settings(), "log_level": 0}
+            self._members[group] = Consumer({**settings, "group.id": group, "enable.auto.commit": False})
+        # Not the admin client: librdkafka 2.16.1 kills the process when it asks a new broker about its first group.
+        wanted = [TopicPartition(hub, part) for part in range(self.partitions(hub) or 0)]
+        parts = self._ask(lambda: self._members[group].committed(wanted, TIMEOUT_SECONDS))
+        return {part.partition: part.offset for part in parts if part.offset >= 0}
 
     def _ask(self, call: Callable[[], Answer]) -> Answer:
         try:
