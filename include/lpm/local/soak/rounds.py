@@ -1,0 +1,215 @@
+"""Rounds of reconciliation under write load. Every third has a fault in it, every twentieth begins with a kill -9."""
+
+import contextlib
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+
+from lpm.clients.databricks import DatabricksClient
+from lpm.clients.evidence import EvidenceStore
+from lpm.local import paths
+from lpm.local.cloud import airflow, control
+from lpm.local.cloud.parts import ENVIRONMENT, Cloud
+from lpm.local.cloud.status import status
+from lpm.local.cloud.supervision import Supervisor
+from lpm.local.demo.faults import Fault, FaultMaker
+from lpm.local.demo.pipeline import Pipeline, wait_until
+from lpm.local.demo.traffic import INSERTED, Traffic
+from lpm.local.soak.record import Record, counted
+from lpm.procedures.reconciliation.result import CompanyResult, Verdict
+from lpm.procedures.reconciliation.round import Round, Wanted
+
+FIRST_ROWS = 2_000
+FAULT_EVERY, KILL_EVERY = 3, 20  # rounds
+ROUNDS_OF_TRAFFIC = 40  # then the traffic pauses, and every value is compared
+GRACE_SECONDS = 2.0
+RECOVERY_SECONDS = 240.0
+# The stream job's run and the first router are children of the stand-ins; the others are parts of the cloud.
+CHILDREN = {"stream job": "run-", "router": "asa-lpm-local-shard-01"}
+PARTS = ("kafka", "event-hubs", "postgres", "databricks", "azure", "airflow-scheduler")
+
+Report = Callable[[str], None]
+
+
+def soak(rounds: int, report: Report = print, folder: Path | None = None) -> Record:
+    """Go on until ``rounds`` rounds are recorded, over all runs.
+
+    Raises:
+        RuntimeError, OSError: the local cloud could not be started.
+    """
+    folder = folder or paths.home() / "soak"
+    file = folder / "rounds.json"
+    record = Record.read(file)
+    cloud = control.up(report, folder / "cloud")
+    os.environ.update(
+        airflow.environment(cloud.folder / "airflow", cloud.state, cloud.endpoints, cloud.config, ENVIRONMENT)
+    )
+    pipeline = Pipeline.of(cloud)
+    pipeline.source.create(FIRST_ROWS)
+    pipeline.run_dag("go_live", {"reason": "soak"})
+    maker = FaultMaker(pipeline, pipeline.addresses(cloud))
+    try:
+        while record.rounds < rounds:
+            with _LastingTraffic(pipeline):
+                for _ in range(ROUNDS_OF_TRAFFIC):
+                    if record.rounds >= rounds:
+                        break
+                    _Soaked(cloud, pipeline, maker, record, report).round()
+                    record.write(file)
+            verdicts = pipeline.catch_up()
+            if different := [verdict.company for verdict in verdicts if not verdict.equal]:
+                record.failures.append(f"round {record.rounds}: {', '.join(different)} differ after the traffic")
+            record.write(file)
+            report(f"source = targets after round {record.rounds}: {not different}")
+    finally:
+        maker.close()
+        control.down(report, folder / "cloud")
+    return record
+
+
+class _LastingTraffic(threading.Thread):
+    """Traffic that goes on through kills: when a dying workspace refused a statement, new traffic begins."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        super().__init__(name="lasting traffic", daemon=True)
+        self._pipeline = pipeline
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """The thread's work."""
+        source = self._pipeline.source
+        while not self._stopped.is_set():
+            with contextlib.suppress(Exception):  # the workspace is away; it comes back
+                traffic = Traffic(source, FIRST_ROWS + source.version() * INSERTED, None)
+                traffic.start()
+                while traffic.is_alive() and not self._stopped.wait(1):
+                    pass
+                traffic.stop()
+                traffic.join()
+            self._stopped.wait(1)
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self.join()
+
+
+class _Soaked:
+    """One round."""
+
+    def __init__(self, cloud: Cloud, pipeline: Pipeline, maker: FaultMaker, record: Record, report: Report) -> None:
+        self._cloud, self._pipeline, self._maker = cloud, pipeline, maker
+        self._record, self._report = record, report
+        self._number = record.rounds + 1
+        self._random = random.Random(self._number)  # noqa: S311  the same round is the same again
+
+    def round(self) -> None:
+        """Perhaps a kill, perhaps a fault, then a comparison of every company."""
+        if self._number % KILL_EVERY == 0:
+            self._kill()
+        fault = self._fault() if self._number % FAULT_EVERY == 0 else None
+        begun = time.monotonic()
+        results = self._results()
+        for result in results:
+            self._judge(result, fault if fault and fault.company == result.company else None)
+        self._record.rounds = self._number
+        self._report(f"round {self._number} ({time.monotonic() - begun:.0f} s): {self._record}")
+
+    def _results(self) -> list[CompanyResult]:
+        moment = datetime.now(UTC) + timedelta(hours=self._number)  # each round has another slice
+        environment = self._pipeline.environment
+        wanted = Wanted(
+            f"soak-{self._number}", moment, every_value=self._number % FAULT_EVERY == 0, grace_seconds=GRACE_SECONDS
+        )
+        this_round = Round(
+            self._pipeline.config, environment, DatabricksClient.of(environment), EvidenceStore(environment), wanted
+        )
+        ledger = this_round.bring_ledger_forward()
+        if ledger.faults:
+            self._fail(f"the ledger disagreed with its table: {ledger.faults[:3]}")
+        return [this_round.reconcile(company, ledger.through) for company in self._pipeline.config.companies]
+
+    def _judge(self, result: CompanyResult, fault: Fault | None) -> None:
+        record = self._record
+        record.comparisons += 1
+        record.in_flight += result.in_flight
+        record.late += result.late
+        if fault is None:
+            if result.verdict is not Verdict.PASS:
+                record.false_alarms += 1
+                self._fail(f"company {result.company}: {result.summary}")
+            return
+        kind = fault.kind.value
+        if result.differences == {kind: 1}:
+            record.found = counted(record.found, kind)
+        else:
+            self._fail(f"company {fault.company}: {kind} {fault.key_hash} was judged as {result.summary}")
+        if result.repaired == 1:
+            record.repaired = counted(record.repaired, kind)
+
+    def _fail(self, what: str) -> None:
+        self._record.failures.append(f"round {self._number}: {what}")
+        self._report(f"round {self._number}: {what}")
+
+    def _fault(self) -> Fault:
+        """A fault of a random class in a random company, on rows that nothing else touches."""
+        keys = self._maker.prepare(self._pipeline.source.version())
+        company, other = self._random.sample(self._pipeline.config.companies, 2)
+        key = self._random.choice(keys[company.id])
+        makers: list[Callable[[], Fault]] = [
+            lambda: self._maker.delete(company, key),
+            lambda: self._maker.set_back(company, key),
+            lambda: self._maker.duplicate(company, key),
+            lambda: self._maker.edit(company, key),
+            lambda: self._maker.edit_hash(company, key),
+            lambda: self._maker.copy(company, key, other),
+        ]
+        fault = self._random.choice(makers)()
+        self._record.faults = counted(self._record.faults, fault.kind.value)
+        return fault
+
+    def _kill(self) -> None:
+        """kill -9 of a random part; nobody helps it up."""
+        name = self._random.choice([*CHILDREN, *PARTS])
+        self._record.kills = counted(self._record.kills, name)
+        self._report(f"round {self._number}: kill -9 of {name}")
+        _kill_tree(_child(self._cloud, CHILDREN[name]) if name in CHILDREN else _part(self._cloud, name))
+        wait_until(lambda: self._has_recovered(name), f"{name} and everything behind it", RECOVERY_SECONDS)
+        self._record.recovered = counted(self._record.recovered, name)
+
+    def _has_recovered(self, name: str) -> bool:
+        """Whether the part is back and a change that was committed since then is in every database."""
+        with contextlib.suppress(Exception):  # whatever is still away says so in its own way
+            if name in CHILDREN and not _child(self._cloud, CHILDREN[name]):
+                return False
+            self._pipeline.wait_for_version(self._pipeline.source.version())
+            return True
+        return False
+
+
+def _child(cloud: Cloud, begins: str) -> int:
+    children: list[tuple[str, int]] = [
+        (child.name, child.pid) for part in status(cloud).parts for child in part.children
+    ]
+    return next((pid for name, pid in children if name.startswith(begins)), 0)
+
+
+def _part(cloud: Cloud, name: str) -> int:
+    return Supervisor(cloud.folder, cloud.state).programs()[name].pid
+
+
+def _kill_tree(pid: int) -> None:
+    """Kill a process and what it started, as a machine that loses power does."""
+    process = psutil.Process(pid)
+    for each in [*process.children(recursive=True), process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.send_signal(signal.SIGKILL)
