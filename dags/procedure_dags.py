@@ -142,13 +142,15 @@ def retries(environment: Environment, azure: int) -> int:
 
 
 def _dag(dag_id: str, procedure: Procedure, config: Config, environment: str) -> DAG:
+    # In the local cloud nothing runs by itself: whoever uses it, a test perhaps, says when.
+    schedule = procedure.schedule if config.environment(environment).kind == "azure" else None
     with DAG(
         dag_id,
         dag_display_name=f"{procedure.title} ({environment})",
         description=" ".join(procedure.purpose.split()).split(". ")[0].rstrip(".") + ".",
         doc_md=procedure.doc,
-        schedule=CronDataIntervalTimetable(procedure.schedule, timezone="UTC") if procedure.schedule else None,
-        is_paused_upon_creation=True if procedure.schedule else None,
+        schedule=CronDataIntervalTimetable(schedule, timezone="UTC") if schedule else None,
+        is_paused_upon_creation=True if schedule else None,
         start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
         catchup=False,
         max_active_runs=1,

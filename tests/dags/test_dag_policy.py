@@ -67,7 +67,7 @@ def test_every_dag_is_owned_tagged_and_bounded(dags):
         assert {f"procedure:{procedure}", f"env:{environment}", "lpm"} == dag.tags, f"{dag_id}: tags {dag.tags}"
         assert all(TAG.fullmatch(tag) for tag in dag.tags)
         assert dag.max_active_runs == 1, f"{dag_id}: two runs at once would undo each other"
-        if procedure in SCHEDULED:
+        if procedure in SCHEDULED and environment != "local":
             assert isinstance(dag.schedule, CronDataIntervalTimetable), f"{dag_id}: a run needs the time it is about"
             assert dag.schedule.expression == SCHEDULED[procedure]
             assert dag.is_paused_upon_creation, f"{dag_id}: begins to run by itself when somebody wants it to"

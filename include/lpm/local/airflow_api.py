@@ -101,10 +101,6 @@ class AirflowApi:
         """Whether the DAG processor has read this DAG yet."""
         return self._client.get(f"/dags/{dag_id}").status_code == httpx.codes.OK
 
-    def unpause(self, dag_id: str) -> None:
-        """Let a DAG run: one that has a schedule begins to run by itself."""
-        self._client.patch(f"/dags/{dag_id}", json={"is_paused": False}).raise_for_status()
-
     def page(self, dag_id: str, run_id: str) -> str:
         """Address of the run in the UI."""
         return f"{self._url}/dags/{dag_id}/runs/{run_id}"

@@ -93,7 +93,6 @@ class Pipeline:
         """
         dag_id = f"{procedure}__{self.environment.name}"
         wait_until(lambda: self.airflow.known(dag_id), f"Airflow to read {dag_id}", 120)
-        self.airflow.unpause(dag_id)
         run_id = self.airflow.trigger(dag_id, conf)
         self.airflow.wait(dag_id, run_id, DAG_SECONDS, on_change)
         result: dict[str, Any] = self.airflow.result(dag_id, run_id)
