@@ -198,6 +198,7 @@ def check_alerts(alerts: Alerts, config: Config, docs: Path) -> Iterator[Fault]:
     """Every broken rule that needs more than one entry, or the rest of the configuration."""
     yield from _channels(alerts, config)
     yield from _routes(alerts, config)
+    yield from _action_groups(alerts, config)
     seen: set[str] = set()
     for index, alert in enumerate(alerts.alerts):
         place = ("alerts", index)
@@ -234,6 +235,14 @@ def _routes(alerts: Alerts, config: Config) -> Iterator[Fault]:
         for environment in config.environments:
             if not alerts.channels_of(name, environment):
                 yield Fault(FILE, ("routes", name), f"route {name!r} reaches nobody in environment {environment!r}")
+
+
+def _action_groups(alerts: Alerts, config: Config) -> Iterator[Fault]:
+    for environment in config.environments.values():
+        for route in environment.azure.action_groups:
+            if route not in alerts.routes:
+                message = f"environment {environment.name!r} has an action group for the unknown route {route!r}"
+                yield Fault(FILE, ("routes",), message, nearest(route, alerts.routes))
 
 
 def _references(alert: Alert, index: int, alerts: Alerts, config: Config) -> Iterator[Fault]:

@@ -241,6 +241,7 @@ class Azure(Model):
     resource_group: str = Field(pattern=r"^[-\w.()]{1,90}$")
     location: str
     airflow_object_id: str  # of the identity that the Airflow connection signs in with; not its application id
+    action_groups: Mapping[str, str] = {}  # resource ids of Azure Monitor's action groups, by route of alerts.yml
 
 
 class Databricks(Model):

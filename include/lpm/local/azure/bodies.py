@@ -120,6 +120,52 @@ class RoleAssignment(Body):
     properties: RoleAssignmentProperties
 
 
+class MetricDimension(Body):
+    name: str
+    operator: Literal["Include", "Exclude"]
+    values: tuple[str, ...] = Field(min_length=1)
+
+
+class MetricCriterion(Body):
+    criterion_type: Literal["StaticThresholdCriterion"]
+    name: str
+    metric_namespace: str
+    metric_name: str
+    dimensions: tuple[MetricDimension, ...] = ()
+    time_aggregation: Literal["Average", "Count", "Minimum", "Maximum", "Total"]
+    operator: Literal["Equals", "GreaterThan", "GreaterThanOrEqual", "LessThan", "LessThanOrEqual"]
+    threshold: float
+
+
+class MetricCriteria(Body):
+    kind: Literal["Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria"] = Field(alias="odata.type")
+    all_of: tuple[MetricCriterion, ...] = Field(min_length=1, max_length=5)
+
+
+class ActionGroup(Body):
+    action_group_id: str = Field(pattern=r"(?i)/providers/Microsoft.Insights/actionGroups/")
+
+
+class MetricAlertProperties(Body):
+    description: str = ""
+    severity: int = Field(ge=0, le=4)
+    enabled: bool
+    scopes: tuple[str, ...] = Field(min_length=1, max_length=1)
+    evaluation_frequency: Literal["PT1M", "PT5M", "PT15M", "PT30M", "PT1H"]
+    window_size: Literal["PT1M", "PT5M", "PT15M", "PT30M", "PT1H", "PT6H", "PT12H", "P1D"]
+    criteria: MetricCriteria
+    auto_mitigate: bool = True
+    actions: tuple[ActionGroup, ...] = ()
+
+
+class MetricAlert(Body):
+    """Microsoft.Insights/metricAlerts. Kept and compared; nothing evaluates it here."""
+
+    location: Literal["global"]
+    tags: Tags = Field(default_factory=dict)
+    properties: MetricAlertProperties
+
+
 class JsonSerializationProperties(Body):
     encoding: Literal["UTF8"]
     format: Literal["LineSeparated", "Array"] | None = None

@@ -153,6 +153,13 @@ def _remove_container(platform: "Platform", resource: Resource) -> None:
     shutil.rmtree(platform.settings.container(account, name), ignore_errors=True)
 
 
+def _put_metric_alert(change: Change) -> Json:
+    for scope in change.body.properties.scopes:
+        if change.platform.store.find(ResourceId.parse(scope)) is None:
+            raise not_found(f"The scope '{scope}' of the alert rule was not found.", scope)
+    return {}
+
+
 def _put_role_assignment(change: Change) -> Json:
     scope = ResourceId.parse(change.id.scope)
     if change.platform.store.find(scope) is None:
@@ -244,6 +251,14 @@ _TYPES = {
             r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*",
             _put_container,
             _remove_container,
+        ),
+        ResourceType(
+            "Microsoft.Insights/metricAlerts",
+            frozenset({"2018-03-01"}),
+            bodies.MetricAlert,
+            r"[^*#&+:<>?@%{}\\/|]{1,259}[^*#&+:<>?@%{}\\/|. ]",
+            _put_metric_alert,
+            _remove_plain,
         ),
         ResourceType(
             ROLE_ASSIGNMENTS,

@@ -88,12 +88,13 @@ def foundation(config: Config, environment: Environment) -> Template:
                 "Object id (not application id) of the identity that Airflow signs in to Azure with.",
             ),
         ),
-        variables=role_variables("eventHubsDataSender"),
+        variables=role_variables("eventHubsDataSender", "storageBlobDataContributor"),
         resources=(
             _namespace(),
             *(resource for shard in config.shards for resource in _hub(names.hub_name(shard), shard)),
             *_storage(),
             *(_sender(names.hub_name(shard), each) for shard in config.shards for each in senders.values()),
+            _evidence_writer(),
         ),
         outputs={
             "eventHubsHost": {
@@ -111,9 +112,9 @@ def hub_id(hub: str) -> str:
     return resource_id(HUBS, NAMESPACE, quoted(hub))
 
 
-def container_id() -> str:
-    """The id of the container for unrouted events, inside an expression."""
-    return resource_id(CONTAINERS, ACCOUNT, quoted("default"), CONTAINER)
+def container_id(container: str = CONTAINER) -> str:
+    """The id of a container, the one for unrouted events by default, inside an expression."""
+    return resource_id(CONTAINERS, ACCOUNT, quoted("default"), container)
 
 
 def _namespace() -> Json:
@@ -200,4 +201,15 @@ def _sender(hub: str, principal: str) -> Json:
         principal=principal,
         principal_key=principal,
         depends_on=(hub_id(hub),),
+    )
+
+
+def _evidence_writer() -> Json:
+    """Airflow keeps status, alert state and evidence itself."""
+    return role_assignment(
+        "storageBlobDataContributor",
+        scope=container_id(EVIDENCE),
+        principal=AIRFLOW,
+        principal_key=AIRFLOW,
+        depends_on=(container_id(EVIDENCE),),
     )
