@@ -22,6 +22,8 @@ from lpm.local.event_hubs.messages import Position, Record
 
 REQUEST_SECONDS = 10.0
 STORE_SECONDS = 30.0  # after so long without the broker's acknowledgement a publication has failed
+LEADER_SECONDS = 5.0  # a topic that was just created has no leaders yet
+NO_LEADER_YET = (KafkaError._NOENT, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION)
 LARGEST_RECORD = 1_048_588  # of a broker that is not told otherwise
 BUFFERED_RECORDS = 100_000
 NOT_SET = Position(-1, -62_135_596_800_000)  # year 1: how the service says that there is no such moment
@@ -77,7 +79,10 @@ class HubLog:
         Raises:
             AmqpError: the broker does not answer.
         """
-        topics = (await self._ask(self._admin.list_topics, timeout=REQUEST_SECONDS)).topics
+        try:
+            topics = (await asyncio.to_thread(self._admin.list_topics, timeout=REQUEST_SECONDS)).topics
+        except KafkaException as error:
+            raise _amqp_error(error.args[0], hub) from error
         return len(topics[hub].partitions) if hub in topics else None
 
     async def partition(self, hub: str, number: int) -> Partition:
@@ -137,13 +142,14 @@ class HubLog:
         def ask() -> Any:
             return self._admin.list_offsets({place: spec}, request_timeout=REQUEST_SECONDS)[place].result()
 
-        return await self._ask(ask)
-
-    async def _ask(self, call: Any, **options: Any) -> Any:
-        try:
-            return await asyncio.to_thread(call, **options)
-        except KafkaException as error:
-            raise _amqp_error(error.args[0]) from error
+        end = self._loop.time() + LEADER_SECONDS
+        while True:
+            try:
+                return await asyncio.to_thread(ask)
+            except KafkaException as error:
+                if error.args[0].code() not in NO_LEADER_YET or self._loop.time() > end:
+                    raise _amqp_error(error.args[0], hub) from error
+            await asyncio.sleep(0.1)
 
     def _poll(self) -> None:
         while not self._closing.is_set():
