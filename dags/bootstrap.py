@@ -10,6 +10,7 @@ from lpm.clients.azure_resource_manager import ResourceManager
 from lpm.clients.databricks import DatabricksClient
 from lpm.clients.event_hubs_secrets import event_hubs_secrets
 from lpm.config import Config, Environment
+from lpm.config.alerts import load_alerts
 from lpm.procedures import bootstrap
 
 
@@ -28,6 +29,12 @@ def tasks(config: Config, environment: Environment) -> None:
     def router(params: Any = None) -> dict[str, Any]:
         with ResourceManager(environment.azure) as manager:
             return report(bootstrap.create_router(config, environment, manager, dry_run=params["dry_run"]))
+
+    @task
+    def alert_rules(params: Any = None) -> dict[str, Any]:
+        alerts = load_alerts()
+        with ResourceManager(environment.azure) as manager:
+            return report(bootstrap.create_alert_rules(config, environment, alerts, manager, dry_run=params["dry_run"]))
 
     @task
     def tables(params: Any = None) -> dict[str, Any]:
@@ -51,7 +58,7 @@ def tasks(config: Config, environment: Environment) -> None:
     # A database admits the identity of its streaming job, which has to be there.
     made = foundation()
     made >> hubs()
-    made >> router() >> target.expand(company=list(companies))
+    made >> router() >> [target.expand(company=list(companies)), alert_rules()]
     tables()
     secrets()
 

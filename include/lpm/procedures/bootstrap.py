@@ -9,16 +9,18 @@ from lpm.clients.event_hubs import EventHub, HubDiffers
 from lpm.clients.stream_analytics import StreamingJobs
 from lpm.clients.target_database import TargetDatabase
 from lpm.config import Company, Config, Environment
+from lpm.config.alerts import Alerts
 from lpm.procedures.deploy_router import DEPLOYMENT as ROUTER_DEPLOYMENT
 from lpm.procedures.deploy_router import changed_jobs, deploy_changed, is_started
 from lpm.procedures.outcome import Outcome, ProcedureError
 from lpm.render import names
+from lpm.render.alerts import alert_rules
 from lpm.render.arm import FOUNDATION, ROUTER, templates
 from lpm.render.arm.document import Template
 from lpm.render.arm.foundation import tags
 from lpm.render.stream_job import tables_sql
 
-FOUNDATION_DEPLOYMENT = "lpm-foundation"
+FOUNDATION_DEPLOYMENT, ALERTS_DEPLOYMENT = "lpm-foundation", "lpm-alerts"
 
 
 def create_foundation(
@@ -87,6 +89,23 @@ def create_router(
     told = _told("streaming jobs", len(here), tuple(map(str, here)), dry_run)
     left = tuple(f"{name} runs and differs from the configuration: run deploy_router" for name in running)
     return replace(told, details=(*told.details, *left))
+
+
+def create_alert_rules(
+    config: Config, environment: Environment, alerts: Alerts, manager: ResourceManager, *, dry_run: bool = False
+) -> Outcome:
+    """The alerts that Azure Monitor evaluates by itself. What they watch has to be there.
+
+    Raises:
+        AzureError: something could not be read or deployed.
+    """
+    template = alert_rules(config, environment, alerts)
+    changes = _changes(manager, template, ALERTS_DEPLOYMENT, dry_run)
+    if changes is None:
+        return Outcome(False, f"dry run: would create {len(template.resources)} alert rules")
+    if changes and not dry_run:
+        manager.deploy(template.document(), template.parameters_document(), ALERTS_DEPLOYMENT)
+    return _told("alert rules", len(changes), tuple(map(str, changes)), dry_run)
 
 
 def create_tables(
