@@ -72,7 +72,7 @@ def folded(batch: DataFrame, settings: Settings) -> DataFrame:
 
     Columns: the company column, the key columns, _commit_version, ``lpm_upserts``, ``lpm_committed_at``.
     """
-    identity = [sf.col(_quoted(name)) for name in dict.fromkeys((settings.company_column, *settings.key_columns))]
+    identity = [sf.col(quoted(name)) for name in dict.fromkeys((settings.company_column, *settings.key_columns))]
     return (
         batch.select(*identity, "_commit_version", "_commit_timestamp", sf.expr(RANK).alias(_UPSERTS))
         .groupBy(*identity, "_commit_version")
@@ -91,7 +91,7 @@ def deletes(lines: DataFrame, settings: Settings) -> DataFrame:
     return (
         lines.where(f"{_UPSERTS} = 0")
         .selectExpr(
-            f"{_quoted(settings.company_column)} AS company",
+            f"{quoted(settings.company_column)} AS company",
             f"{expressions.key} AS key",
             "_commit_version AS version",
             f"{_COMMITTED} AS committed_at",
@@ -114,7 +114,7 @@ def winners(batch: DataFrame, settings: Settings) -> DataFrame:
         folded(batch, settings)
         .where(has_several_upserts())
         .selectExpr(
-            f"{_quoted(settings.company_column)} AS company",
+            f"{quoted(settings.company_column)} AS company",
             f"{settings.expressions.key} AS key",
             "_commit_version AS version",
         )
@@ -138,7 +138,7 @@ def _with_event(rows: DataFrame, settings: Settings, kept: dict[str, str]) -> Da
     return (
         rows.selectExpr(
             *[f"{expression} AS {name}" for name, expression in kept.items()],
-            f"{_quoted(settings.company_column)} AS company",
+            f"{quoted(settings.company_column)} AS company",
             f"{expressions.key} AS key",
             f"{expressions.payload} AS payload",
             f"{expressions.dead_letter_reason} AS early_reason",
@@ -156,5 +156,6 @@ def _with_event(rows: DataFrame, settings: Settings, kept: dict[str, str]) -> Da
     )
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A Spark SQL identifier."""
     return "`" + name.replace("`", "``") + "`"

@@ -122,13 +122,22 @@ def change_feed(spark: SparkSession, settings: Settings) -> DataFrame:
         SourceError: the table lacks a column of the contract.
     """
     feed = spark.readStream.option("readChangeFeed", "true").table(settings.source_table)
-    present = {name.lower() for name in feed.columns}
+    require_columns(feed, settings)
+    return feed
+
+
+def require_columns(source: DataFrame, settings: Settings) -> None:
+    """See that the source has every column of the contract.
+
+    Raises:
+        SourceError: it lacks some; names them.
+    """
+    present = {name.lower() for name in source.columns}
     if missing := [name for name in settings.columns if name.lower() not in present]:
         raise SourceError(
             f"{settings.source_table} has no column {', '.join(missing)}, which the table contract names; "
             "correct pipeline.yml or the table, then run deploy_stream"
         )
-    return feed
 
 
 def start(

@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from lpm.config import load_config
-from lpm.procedures.deploy_stream import DEFINITION_TAG, find_differences, job_settings
+from lpm.procedures.deploy_stream import DEFINITION_TAG, backfill_job_settings, find_differences, job_settings
 
 CONFIG = load_config()
 
@@ -26,6 +26,16 @@ def as_databricks_answers(sent):
 
 def test_a_job_as_databricks_stores_it_has_no_differences():
     assert find_differences(settings(), as_databricks_answers(settings())) == []
+
+
+def test_the_backfill_job_is_compared_in_the_same_way():
+    wanted = backfill_job_settings(CONFIG, CONFIG.environment("prod"), "/Volumes/w.whl", "/Volumes/s.json")
+    assert find_differences(wanted, copy.deepcopy(wanted)) == []
+    other = backfill_job_settings(CONFIG, CONFIG.environment("prod"), "/Volumes/other.whl", "/Volumes/s.json")
+    assert [line.partition(":")[0] for line in find_differences(wanted, other)] == [
+        f"tags.{DEFINITION_TAG}",
+        "tasks[0].libraries[0].whl",
+    ]
 
 
 @pytest.mark.parametrize("environment", ["local", "devtest", "prod"])

@@ -25,6 +25,20 @@ def test_the_job_is_one_continuous_run_of_one_task_without_retries() -> None:
     assert cluster["spark_conf"]["spark.sql.session.timeZone"] == "UTC"
 
 
+def test_the_backfill_job_runs_on_demand_one_at_a_time_with_the_wheel_and_cluster_of_the_stream_job() -> None:
+    stream, backfill = (render(CONFIG, AZURE, "w", "s") for render in (stream_job.job, stream_job.backfill_job))
+    assert backfill["name"] == "lpm-backfill-prod"
+    assert "continuous" not in backfill
+    assert (backfill["max_concurrent_runs"], backfill["queue"]) == (1, {"enabled": True})
+    assert backfill["timeout_seconds"] > 0
+    assert backfill["job_clusters"] == stream["job_clusters"]
+    assert backfill["run_as"] == stream["run_as"]
+    (task,) = backfill["tasks"]
+    assert task["libraries"] == [{"whl": "w"}]
+    assert task["python_wheel_task"]["entry_point"] == "backfill"
+    assert task["python_wheel_task"]["named_parameters"] == {"settings": "s"}
+
+
 @pytest.mark.parametrize("environment", list(CONFIG.environments))
 def test_secrets_are_references(environment: str) -> None:
     chosen = CONFIG.environment(environment)
@@ -34,10 +48,12 @@ def test_secrets_are_references(environment: str) -> None:
     assert len(variables) == (3 if chosen.event_hubs.kafka_auth == "entra" else 1)
 
 
-def test_rendering_gives_two_files_an_environment_and_is_deterministic() -> None:
+def test_rendering_gives_three_files_an_environment_and_is_deterministic() -> None:
     files = stream_job.render(CONFIG)
     assert set(files) == {
-        f"include/infra/{name}/stream_job.{kind}.json" for name in CONFIG.environments for kind in ("job", "settings")
+        f"include/infra/{name}/{file}.json"
+        for name in CONFIG.environments
+        for file in ("stream_job.job", "stream_job.settings", "backfill.job")
     }
     assert files == stream_job.render(CONFIG)
     assert all(json.loads(text) and text.endswith("}\n") for text in files.values())

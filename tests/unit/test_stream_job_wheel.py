@@ -19,13 +19,14 @@ def test_equal_sources_give_equal_wheels_and_other_sources_another_version(tmp_p
     assert wheel.wheel_version(changed) != wheel.wheel_version()
 
 
-def test_the_wheel_has_every_module_and_the_entry_point_of_the_job(tmp_path: Path) -> None:
+def test_the_wheel_has_every_module_and_both_entry_points(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel.build_wheel(tmp_path)) as archive:
         names = archive.namelist()
         entry_points = next(archive.read(name).decode() for name in names if name.endswith("entry_points.txt"))
     modules = {path.name for path in wheel.SOURCE_FOLDER.glob("*.py")}
     assert {f"stream_job/{module}" for module in modules} <= set(names)
     assert "main = stream_job.main:main" in entry_points
+    assert "backfill = stream_job.backfill:main" in entry_points
 
 
 def test_a_missing_setuptools_and_a_broken_project_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,10 @@
-"""Ship the stream job to Databricks, and have a run of it make progress."""
+"""Ship the stream job and the backfill job to Databricks, and have a run of the stream job make progress."""
 
-import copy
 import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,13 @@ PROGRESS_SECONDS = {"azure": 1200.0, "local": 240.0}  # a cluster takes minutes 
 def deploy_stream(
     config: Config, environment: Environment, databricks: DatabricksClient, *, dry_run: bool = False
 ) -> Outcome:
-    """Upload wheel and settings, create or reset the job, and replace its run when it was changed.
+    """Upload wheel and settings, create or reset both jobs, and replace the stream's run when its job was changed.
 
     The names of both files hold a hash of their content: what runs never changes under its feet, and a job that names
     them is the job that runs them.
 
     Raises:
-        DatabricksError: an upload or the job was refused.
+        DatabricksError: an upload or a job was refused.
         ProcedureError: the old run does not end, or no new one begins.
     """
     settings = rendered.settings(config, environment, names.kafka_bootstrap(environment)).encode()
@@ -43,27 +43,60 @@ def deploy_stream(
     with tempfile.TemporaryDirectory() as folder:
         wheel = build_wheel(Path(folder))
         wheel_path = f"{names.wheels_folder(environment)}/{wheel.name}"
-        wanted = job_settings(config, environment, wheel_path, settings_path)
-        job = databricks.find_job(wanted["name"])
-        differences = ["the job does not exist"] if job is None else find_differences(wanted, job.settings)
         files = {wheel_path: wheel.read_bytes(), settings_path: settings}
+    stream = _Plan.of(databricks, job_settings(config, environment, wheel_path, settings_path))
+    backfill = _Plan.of(databricks, backfill_job_settings(config, environment, wheel_path, settings_path))
     absent = [path for path in files if not databricks.file_exists(path)]
-    details = (*(f"upload {path}" for path in absent), *differences)
+    of_backfill = (f"{backfill.name}: {line}" for line in backfill.differences)
+    details = (*(f"upload {path}" for path in absent), *stream.differences, *of_backfill)
     if dry_run:
         return Outcome(False, f"dry run: {len(details)} changes", details)
     for path in absent:
         databricks.upload(path, files[path])
-    if not differences:
-        return _told(environment, absent, details)
-    if job is None:
-        job = Job(databricks.create_job(wanted), wanted["name"], wanted)
-    else:
+    if backfill.differences:
+        _create_or_reset(databricks, backfill)
+    if stream.differences:
+        details = (*details, *_replace_stream(databricks, stream))
+    deployed = [plan.name for plan in (stream, backfill) if plan.differences]
+    if deployed:
+        return Outcome(True, f"deployed {' and '.join(deployed)}", details)
+    return _told(stream.name, absent, details)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A job as it is and as it should be."""
+
+    job: Job | None
+    wanted: dict[str, Any]
+    differences: list[str]
+
+    @classmethod
+    def of(cls, databricks: DatabricksClient, wanted: dict[str, Any]) -> "_Plan":
+        job = databricks.find_job(wanted["name"])
+        return cls(job, wanted, ["the job does not exist"] if job is None else find_differences(wanted, job.settings))
+
+    @property
+    def name(self) -> str:
+        return str(self.wanted["name"])
+
+
+def _create_or_reset(databricks: DatabricksClient, plan: _Plan) -> Job:
+    if plan.job is None:
+        return Job(databricks.create_job(plan.wanted), plan.name, plan.wanted)
+    databricks.reset_job(plan.job.id, plan.wanted)
+    return plan.job
+
+
+def _replace_stream(databricks: DatabricksClient, plan: _Plan) -> tuple[str, ...]:
+    """Bring the stream job up to its plan, and wait for its run."""
+    ended: tuple[str, ...] = ()
+    if plan.job:
         # Paused first: a run keeps the settings it was started with, and must not be followed by one with old settings.
         # And whatever interrupts this, a paused job is a difference that the next try finds.
-        databricks.set_paused(job.id, True)
-        details = (*details, *end_runs(databricks, job))
-        databricks.reset_job(job.id, wanted)
-    return Outcome(True, f"deployed {wanted['name']}", (*details, await_run(databricks, job)))
+        databricks.set_paused(plan.job.id, True)
+        ended = end_runs(databricks, plan.job)
+    return *ended, await_run(databricks, _create_or_reset(databricks, plan))
 
 
 def await_progress(config: Config, environment: Environment, databricks: DatabricksClient) -> Outcome:
@@ -99,11 +132,20 @@ def await_progress(config: Config, environment: Environment, databricks: Databri
 
 
 def job_settings(config: Config, environment: Environment, wheel_path: str, settings_path: str) -> dict[str, Any]:
-    """The job's settings, tagged with a hash of themselves."""
-    wanted = copy.deepcopy(rendered.job(config, environment, wheel_path, settings_path))
-    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
-    wanted["tags"] = {**wanted["tags"], DEFINITION_TAG: digest[:16]}
-    return wanted
+    """The stream job's settings, tagged with a hash of themselves."""
+    return _tagged(rendered.job(config, environment, wheel_path, settings_path))
+
+
+def backfill_job_settings(
+    config: Config, environment: Environment, wheel_path: str, settings_path: str
+) -> dict[str, Any]:
+    """The backfill job's settings, tagged with a hash of themselves."""
+    return _tagged(rendered.backfill_job(config, environment, wheel_path, settings_path))
+
+
+def _tagged(settings: dict[str, Any]) -> dict[str, Any]:
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return {**settings, "tags": {**settings["tags"], DEFINITION_TAG: digest[:16]}}
 
 
 def find_differences(wanted: Any, found: Any, path: str = "") -> list[str]:
@@ -125,8 +167,7 @@ def find_differences(wanted: Any, found: Any, path: str = "") -> list[str]:
     return [] if wanted == found else [f"{path}: {found!r}, expected {wanted!r}"]
 
 
-def _told(environment: Environment, absent: list[str], details: tuple[str, ...]) -> Outcome:
-    name = names.stream_job_name(environment)
+def _told(name: str, absent: list[str], details: tuple[str, ...]) -> Outcome:
     if absent:  # somebody removed files that the job names; its next run would have failed
         return Outcome(True, f"restored {len(absent)} files of {name}", details)
     return Outcome(False, f"no change: {name} is as configured")

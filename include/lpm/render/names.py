@@ -43,6 +43,11 @@ def stream_job_name(environment: Environment) -> str:
     return f"lpm-stream-{environment.name}"
 
 
+def backfill_job_name(environment: Environment) -> str:
+    """Databricks job that sends a company's rows again when a repair is large."""
+    return f"lpm-backfill-{environment.name}"
+
+
 def unrouted_shard(config: Config) -> str:
     """The shard whose hub takes the events of companies that are not configured."""
     return config.shards[0]

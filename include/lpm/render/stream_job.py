@@ -1,4 +1,4 @@
-"""What Databricks needs for the stream job: its settings, its job definition and its two tables."""
+"""What Databricks needs for the stream job and its backfill: settings, two job definitions and two tables."""
 
 import json
 from typing import Any
@@ -7,9 +7,10 @@ from lpm.config import Config, Environment
 from lpm.contract.envelope import dead_letter_reasons, event_expressions, event_size, row_expressions
 from lpm.render import names
 
-TASK_KEY = "stream"
+TASK_KEY, BACKFILL_TASK_KEY = "stream", "backfill"
 PACKAGE_NAME = "stream_job"  # of the wheel
-ENTRY_POINT = "main"
+ENTRY_POINT, BACKFILL_ENTRY_POINT = "main", "backfill"
+BACKFILL_SECONDS = 6 * 3600  # a run that hangs must not hold the job's one place for ever
 TOO_LARGE = "too_large"  # the reason that the job itself adds to those of the envelope
 # The envelope's expressions mean what they say only under these (lpm.contract.envelope).
 SESSION_CONF = {
@@ -57,16 +58,17 @@ _PROGRESS_PROPERTIES = """
 
 
 def render(config: Config) -> dict[str, str]:
-    """Files ``include/infra/<environment>/stream_job.{job,settings}.json``.
+    """Files ``include/infra/<environment>/stream_job.{job,settings}.json`` and ``backfill.job.json``.
 
-    The job file shows placeholders where deploying puts the content hashes of the wheel and of the settings.
+    The job files show placeholders where deploying puts the content hashes of the wheel and of the settings.
     """
     files = {}
     for environment in config.environments.values():
         folder = f"include/infra/{environment.name}"
         wheel = f"{names.wheels_folder(environment)}/stream_job-<version>-py3-none-any.whl"
-        definition = job(config, environment, wheel, names.settings_path(environment, "<digest>"))
-        files[f"{folder}/stream_job.job.json"] = json.dumps(definition, indent=2, ensure_ascii=False) + "\n"
+        paths = wheel, names.settings_path(environment, "<digest>")
+        files[f"{folder}/stream_job.job.json"] = _json(job(config, environment, *paths))
+        files[f"{folder}/backfill.job.json"] = _json(backfill_job(config, environment, *paths))
         files[f"{folder}/stream_job.settings.json"] = settings(config, environment)
     return files
 
@@ -142,11 +144,65 @@ def job(config: Config, environment: Environment, wheel_path: str, settings_path
         wheel_path: Volume path of the wheel.
         settings_path: Volume path of the settings document.
     """
+    backlog_seconds = round(config.pipeline.objectives.latency_p95_seconds * BACKLOG_FACTOR)
+    return {
+        "name": names.stream_job_name(environment),
+        "description": f"Sends the change feed of {names.source_table(config, environment)} to Event Hubs.",
+        "tags": _tags(environment),
+        "max_concurrent_runs": 1,
+        "queue": {"enabled": False},
+        "continuous": {"pause_status": "UNPAUSED", "task_retry_mode": "NEVER"},
+        **_one_task(environment, TASK_KEY, ENTRY_POINT, wheel_path, settings_path),
+        "health": {"rules": [{"metric": "STREAMING_BACKLOG_SECONDS", "op": "GREATER_THAN", "value": backlog_seconds}]},
+        "notification_settings": {"no_alert_for_canceled_runs": True},
+    }
+
+
+def backfill_job(config: Config, environment: Environment, wheel_path: str, settings_path: str) -> dict[str, Any]:
+    """The job of large repairs, in the same form. It runs only when asked to, one run at a time; others wait.
+
+    A run takes company, version, first_bucket and last_bucket as named parameters beside the settings.
+    """
+    return {
+        "name": names.backfill_job_name(environment),
+        "description": f"Sends rows of one company of {names.source_table(config, environment)} to Event Hubs again.",
+        "tags": _tags(environment),
+        "max_concurrent_runs": 1,
+        "queue": {"enabled": True},
+        "timeout_seconds": BACKFILL_SECONDS,
+        **_one_task(environment, BACKFILL_TASK_KEY, BACKFILL_ENTRY_POINT, wheel_path, settings_path),
+        "notification_settings": {"no_alert_for_canceled_runs": True},
+    }
+
+
+def _one_task(
+    environment: Environment, task_key: str, entry_point: str, wheel_path: str, settings_path: str
+) -> dict[str, Any]:
+    """One task of the wheel on a cluster of its own."""
+    return {
+        "run_as": {"service_principal_name": environment.databricks.run_as},
+        "job_clusters": [{"job_cluster_key": "main", "new_cluster": _cluster(environment)}],
+        "tasks": [
+            {
+                "task_key": task_key,
+                "job_cluster_key": "main",
+                "libraries": [{"whl": wheel_path}],
+                "python_wheel_task": {
+                    "package_name": PACKAGE_NAME,
+                    "entry_point": entry_point,
+                    "named_parameters": {"settings": settings_path},
+                },
+            }
+        ],
+    }
+
+
+def _cluster(environment: Environment) -> dict[str, Any]:
     databricks = environment.databricks
     spark_conf = dict(SESSION_CONF)
     if environment.kind == "azure" and databricks.workers == 0:
         spark_conf |= {"spark.databricks.cluster.profile": "singleNode", "spark.master": "local[*]"}
-    cluster: dict[str, Any] = {
+    return {
         "spark_version": databricks.spark_version,
         "node_type_id": databricks.node_type,
         "num_workers": databricks.workers,
@@ -157,31 +213,14 @@ def job(config: Config, environment: Environment, wheel_path: str, settings_path
         "spark_env_vars": secret_variables(environment),
         "cluster_log_conf": {"volumes": {"destination": f"{databricks.volume}/cluster-logs"}},
     }
-    backlog_seconds = round(config.pipeline.objectives.latency_p95_seconds * BACKLOG_FACTOR)
-    return {
-        "name": names.stream_job_name(environment),
-        "description": f"Sends the change feed of {names.source_table(config, environment)} to Event Hubs.",
-        "tags": {"pipeline": "lpm-streaming", "environment": environment.name},
-        "max_concurrent_runs": 1,
-        "queue": {"enabled": False},
-        "continuous": {"pause_status": "UNPAUSED", "task_retry_mode": "NEVER"},
-        "run_as": {"service_principal_name": databricks.run_as},
-        "job_clusters": [{"job_cluster_key": "main", "new_cluster": cluster}],
-        "tasks": [
-            {
-                "task_key": TASK_KEY,
-                "job_cluster_key": "main",
-                "libraries": [{"whl": wheel_path}],
-                "python_wheel_task": {
-                    "package_name": PACKAGE_NAME,
-                    "entry_point": ENTRY_POINT,
-                    "named_parameters": {"settings": settings_path},
-                },
-            }
-        ],
-        "health": {"rules": [{"metric": "STREAMING_BACKLOG_SECONDS", "op": "GREATER_THAN", "value": backlog_seconds}]},
-        "notification_settings": {"no_alert_for_canceled_runs": True},
-    }
+
+
+def _tags(environment: Environment) -> dict[str, str]:
+    return {"pipeline": "lpm-streaming", "environment": environment.name}
+
+
+def _json(definition: dict[str, Any]) -> str:
+    return json.dumps(definition, indent=2, ensure_ascii=False) + "\n"
 
 
 def secret_variables(environment: Environment) -> dict[str, str]:

@@ -8,12 +8,13 @@ from lpm.clients.azure_resource_manager import ResourceManager
 from lpm.clients.credentials import expiry
 from lpm.clients.databricks import DatabricksClient
 from lpm.config import Config, Environment
-from lpm.config.alerts import Alerts
+from lpm.config.alerts import Alerts, load_alerts
 from lpm.procedures.alerts.observations import Observation, Subject
-from lpm.procedures.deploy_stream import find_differences, job_settings
+from lpm.procedures.deploy_stream import backfill_job_settings, find_differences, job_settings
 from lpm.procedures.monitor.looks import attempt
 from lpm.procedures.wheel import wheel_name
 from lpm.render import names, stream_job
+from lpm.render.alerts import ALERTS, alert_rules
 from lpm.render.arm import templates
 
 LINES_SHOWN = 5
@@ -27,7 +28,7 @@ def look_at_definitions(
     subject = Subject(kind="environment", name=environment.name)
 
     def look() -> Iterator[Observation]:
-        lines = [*_azure(config, environment, manager), *_job(config, environment, databricks)]
+        lines = [*_azure(config, environment, manager), *_jobs(config, environment, databricks)]
         more = f" and {len(lines) - LINES_SHOWN} more" if len(lines) > LINES_SHOWN else ""
         detail = "; ".join(lines[:LINES_SHOWN]) + more
         yield Observation(signal="definition_drift", subject=subject, value=len(lines), detail=detail)
@@ -67,24 +68,25 @@ def connections(environment: Environment, alerts: Alerts) -> tuple[str, ...]:
 
 
 def _azure(config: Config, environment: Environment, manager: ResourceManager) -> Iterator[str]:
-    for name, template in templates(config, environment).items():
+    rendered = {**templates(config, environment), ALERTS: alert_rules(config, environment, load_alerts())}
+    for name, template in rendered.items():
         document, parameters = template.document(), template.parameters_document()
         for change in manager.what_if(document, parameters, f"lpm-{name}"):
             yield str(change)
 
 
-def _job(config: Config, environment: Environment, databricks: DatabricksClient) -> Iterator[str]:
-    name = names.stream_job_name(environment)
-    job = databricks.find_job(name)
-    if job is None:
-        yield f"Databricks job {name} does not exist"
-        return
+def _jobs(config: Config, environment: Environment, databricks: DatabricksClient) -> Iterator[str]:
     settings = stream_job.settings(config, environment, names.kafka_bootstrap(environment)).encode()
     digest = hashlib.sha256(settings).hexdigest()[:16]
-    wheel = f"{names.wheels_folder(environment)}/{wheel_name()}"
-    wanted = job_settings(config, environment, wheel, names.settings_path(environment, digest))
-    found = dict(job.settings)
-    if job.is_paused:  # by control, on purpose: stream_job_down speaks of it
-        found["continuous"] = {**found["continuous"], "pause_status": "UNPAUSED"}
-    for line in find_differences(wanted, found):
-        yield f"{name}: {line}"
+    paths = f"{names.wheels_folder(environment)}/{wheel_name()}", names.settings_path(environment, digest)
+    for wanted in (job_settings(config, environment, *paths), backfill_job_settings(config, environment, *paths)):
+        name = wanted["name"]
+        job = databricks.find_job(name)
+        if job is None:
+            yield f"Databricks job {name} does not exist"
+            continue
+        found = dict(job.settings)
+        if job.is_paused:  # by control, on purpose: stream_job_down speaks of it
+            found["continuous"] = {**found["continuous"], "pause_status": "UNPAUSED"}
+        for line in find_differences(wanted, found):
+            yield f"{name}: {line}"
