@@ -213,6 +213,22 @@ def test_run_now_kickstarts_a_paused_job_and_is_skipped_while_a_run_is_active(tm
     in_workspace(tmp_path, story)
 
 
+def test_runs_of_a_job_with_a_queue_wait_for_their_place_and_a_waiting_one_can_be_cancelled(tmp_path: Path) -> None:
+    async def story(workspace: Scheduler) -> None:
+        job = workspace.create(settings(STAYS, queue={"enabled": True}))
+        first = workspace.run_now(job.job_id)
+        await running(workspace, job.job_id)
+        second, third = (workspace.run_now(job.job_id, {"script": "pass"}) for _ in range(2))
+        assert [second.life_cycle_state, third.life_cycle_state] == ["QUEUED", "QUEUED"]
+        workspace.cancel(second.run_id)
+        assert workspace.run(second.run_id).result_state == "CANCELED"
+        workspace.cancel(first.run_id)
+        await until(lambda: not workspace.run(third.run_id).is_active)
+        assert workspace.run(third.run_id).result_state == "SUCCESS"
+
+    in_workspace(tmp_path, story)
+
+
 def test_a_plain_job_runs_once(tmp_path: Path) -> None:
     async def story(workspace: Scheduler) -> None:
         job = workspace.create(settings("pass"))

@@ -13,6 +13,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from uuid import uuid4
 
 from lpm.config import Environment
 
@@ -218,6 +219,20 @@ class DatabricksClient:
         """Delete a job; its active runs are cancelled by Databricks."""
         self._call("POST", "2.2/jobs/delete", {"job_id": job_id})
 
+    def run_now(self, job_id: int, named_parameters: Mapping[str, str]) -> int:
+        """Start a run and return its id. A lost answer starts no second one.
+
+        Args:
+            job_id: The job.
+            named_parameters: Every named parameter of its wheel task; they stand instead of those of the job.
+        """
+        body = {
+            "job_id": job_id,
+            "python_named_params": dict(named_parameters),
+            "idempotency_token": uuid4().hex,
+        }
+        return int(self._call("POST", "2.2/jobs/run-now", body, repeatable=True)["run_id"])
+
     def active_runs(self, job_id: int) -> list[Run]:
         """The runs that are queued, pending, running or terminating, newest first."""
         return self._runs({"job_id": job_id, "active_only": "true"})
@@ -235,6 +250,11 @@ class DatabricksClient:
         outputs = [self._get("2.2/jobs/runs/get-output", {"run_id": run_id}) for run_id in run.task_run_ids]
         texts = [output.get("error_trace") or output.get("error") or "" for output in outputs]
         return "\n".join(text for text in texts if text)
+
+    def run_output(self, run: Run) -> str:
+        """What a run printed: the last 5 MB of its tasks' logs, where Databricks kept them."""
+        outputs = [self._get("2.2/jobs/runs/get-output", {"run_id": run_id}) for run_id in run.task_run_ids]
+        return "\n".join(output.get("logs") or "" for output in outputs)
 
     def cancel_run(self, run_id: int) -> None:
         """Ask for a run to be cancelled; it may go on for a while. An unpaused continuous job starts a new one."""

@@ -27,7 +27,7 @@ from lpm.local.databricks.secret_scopes import SecretScopes
 from lpm.local.databricks.volumes import Volumes
 from lpm.local.files import write_atomically
 
-LifeCycle = Literal["PENDING", "RUNNING", "TERMINATING", "TERMINATED", "SKIPPED", "INTERNAL_ERROR"]
+LifeCycle = Literal["QUEUED", "PENDING", "RUNNING", "TERMINATING", "TERMINATED", "SKIPPED", "INTERNAL_ERROR"]
 Result = Literal["SUCCESS", "FAILED", "CANCELED"]
 LOG_BYTES = 5 * 1024 * 1024  # of a log that get-output returns
 POLL_SECONDS = 0.1
@@ -55,8 +55,13 @@ class Run(BaseModel):
 
     @property
     def is_active(self) -> bool:
-        """Whether it is pending, running or terminating."""
-        return self.life_cycle_state in ("PENDING", "RUNNING", "TERMINATING")
+        """Whether it is queued, pending, running or terminating."""
+        return self.life_cycle_state in ("QUEUED", "PENDING", "RUNNING", "TERMINATING")
+
+    @property
+    def takes_a_place(self) -> bool:
+        """Whether it counts against the job's ``max_concurrent_runs``."""
+        return self.is_active and self.life_cycle_state != "QUEUED"
 
 
 class StartError(Exception):

@@ -3,6 +3,7 @@
 A continuous job follows the rules that Databricks documents: while its trigger is unpaused one run is always active; a
 run that ends is followed by a new one with the newest settings; failures in a row are followed by growing pauses, and a
 success, or a run that goes on for long enough, ends the row. Pausing starts no new run and leaves an active one alone.
+A job with a queue lets runs that find no place wait, oldest first; without one they are skipped.
 Databricks does not publish the lengths: ``Pace`` holds ours. All of it happens on the event loop, so nothing is locked.
 """
 
@@ -155,22 +156,26 @@ class Scheduler:
         ]
 
     def run_now(self, job_id: int, named_parameters: dict[str, str] | None = None) -> Run:
-        """Run a job now. If its one place is taken, the run is skipped."""
+        """Run a job now. If its places are taken, the run waits in the job's queue; without one it is skipped."""
         job = self.job(job_id)
         settings = job.settings
         if named_parameters:
             task = settings["tasks"][0]
             wheel_task = {**task["python_wheel_task"], "named_parameters": named_parameters}
             settings = {**settings, "tasks": [{**task, "python_wheel_task": wheel_task}]}
-        if len(self.runs(job_id, active=True)) >= settings["max_concurrent_runs"]:
-            return self._skip(job, settings)
+        if not self._has_place(job):
+            queued = settings.get("queue", {}).get("enabled")
+            return self._queue(job, settings) if queued else self._skip(job, settings)
         if job.is_continuous and not job.keeps_running:
             self._jobs[job_id] = job.model_copy(update={"kickstarted": True})
         return self._start(job, settings, "CONTINUOUS" if job.is_continuous else "ONE_TIME")
 
     def cancel(self, run_id: int) -> None:
         """Ask a run to end."""
-        if self.run(run_id).is_active:
+        run = self.run(run_id)
+        if run.life_cycle_state == "QUEUED":
+            self._end(run_id, "TERMINATED", "CANCELED", "USER_CANCELED", "Run cancelled.")
+        elif run.is_active:
             self._change(run_id, life_cycle_state="TERMINATING")
             if process := self._processes.get(run_id):
                 self._in_background(process.stop(self._pace.cancel_grace))
@@ -190,7 +195,15 @@ class Scheduler:
         self._start(job, job.settings, "CONTINUOUS")
 
     def _start(self, job: Job, settings: Settings, trigger: Literal["CONTINUOUS", "ONE_TIME"]) -> Run:
-        run = Run(
+        run = self._new_run(job, settings, trigger)
+        self._keep_run(run)
+        self._in_background(self._carry_out(run))
+        return run
+
+    def _new_run(
+        self, job: Job, settings: Settings, trigger: Literal["CONTINUOUS", "ONE_TIME"], state: LifeCycle = "PENDING"
+    ) -> Run:
+        return Run(
             run_id=_identifier(),
             task_run_id=_identifier(),
             job_id=job.job_id,
@@ -198,27 +211,35 @@ class Scheduler:
             trigger=trigger,
             settings=settings,
             start_time=now(),
+            life_cycle_state=state,
         )
+
+    def _queue(self, job: Job, settings: Settings) -> Run:
+        run = self._new_run(job, settings, "ONE_TIME", "QUEUED")
         self._keep_run(run)
-        self._in_background(self._carry_out(run))
         return run
 
     def _skip(self, job: Job, settings: Settings) -> Run:
-        run = Run(
-            run_id=_identifier(),
-            task_run_id=_identifier(),
-            job_id=job.job_id,
-            name=job.name,
-            trigger="ONE_TIME",
-            settings=settings,
-            start_time=now(),
-            end_time=now(),
-            life_cycle_state="SKIPPED",
-            code="MAX_CONCURRENT_RUNS_EXCEEDED",
-            message="An active run already takes the one place.",
+        run = self._new_run(job, settings, "ONE_TIME", "SKIPPED").model_copy(
+            update={
+                "end_time": now(),
+                "code": "MAX_CONCURRENT_RUNS_EXCEEDED",
+                "message": "An active run already takes the one place.",
+            }
         )
         self._keep_run(run)
         return run
+
+    def _has_place(self, job: Job) -> bool:
+        taken = [run for run in self.runs(job.job_id, active=True) if run.takes_a_place]
+        return len(taken) < int(job.settings["max_concurrent_runs"])
+
+    def _start_queued(self, job: Job) -> None:
+        """Start the run that has waited longest, if there is a place for it."""
+        waiting = [run for run in self.runs(job.job_id, active=True) if run.life_cycle_state == "QUEUED"]
+        if waiting and self._has_place(job):
+            self._change(waiting[-1].run_id, life_cycle_state="PENDING")
+            self._in_background(self._carry_out(self._runs[waiting[-1].run_id]))
 
     async def _carry_out(self, run: Run) -> None:
         try:
@@ -262,7 +283,10 @@ class Scheduler:
         run = self._runs[run_id]
         self._forget_old(run.job_id)
         job = self._jobs.get(run.job_id)
-        if self._stopping or job is None or not job.is_continuous:
+        if self._stopping or job is None:
+            return
+        if not job.is_continuous:
+            self._start_queued(job)
             return
         self._count(run)
         pause = self._pace.pause(self._failures.get(run.job_id, 0))
