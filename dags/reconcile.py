@@ -35,6 +35,7 @@ def tasks(config: Config, environment: Environment) -> None:
                 repair=params["repair"],
                 ledger_anew=params["ledger_anew"],
                 grace_seconds=params["grace_seconds"],
+                batch_above=params["batch_above"],
             ),
         )
 
@@ -140,6 +141,12 @@ globals().update(
                 ),
                 "repair": Param(
                     load_config().pipeline.reconciliation.repair, type="boolean", description="Repair what differs."
+                ),
+                "batch_above": Param(
+                    load_config().pipeline.reconciliation.repair_keys,
+                    type="integer",
+                    minimum=0,
+                    description="More differing keys of a company than that go through a batch run on Databricks.",
                 ),
                 "grace_seconds": Param(
                     None, type=["null", "number"], minimum=0, description="Seconds after which to look again."

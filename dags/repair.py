@@ -28,6 +28,7 @@ def tasks(config: Config, environment: Environment) -> None:
                 companies[params["company"]],
                 keys=params["keys"],
                 buckets=(params["first_bucket"], params["last_bucket"]),
+                batch_above=params["batch_above"],
                 dry_run=params["dry_run"],
             )
         )
@@ -42,8 +43,9 @@ globals().update(
             title="Repair or backfill",
             purpose="Makes rows of one company what the source says: some keys, a range of buckets, or all.",
             touches="""The company's database, through the hub and the router as every change. Rows that the source has
-                are sent as they are now, rows that it has not are deleted.""",
-            takes="Seconds for some keys; a backfill about a minute for each 300,000 rows.",
+                are sent as they are now, rows that it has not are deleted. Many rows are sent by a batch run.""",
+            takes="""Seconds for some keys; a backfill about a minute for each 300,000 rows, and some minutes for the
+                cluster of a batch run.""",
             undo="Nothing to undo: the database is what the source says.",
             timeout=timedelta(hours=6),
             tasks=tasks,
@@ -62,6 +64,12 @@ globals().update(
                 ),
                 "first_bucket": Param(0, **BUCKET, description="First bucket of a backfill."),
                 "last_bucket": Param(LAST_BUCKET, **BUCKET, description="Last bucket of a backfill."),
+                "batch_above": Param(
+                    load_config().pipeline.reconciliation.repair_keys,
+                    type="integer",
+                    minimum=0,
+                    description="More rows of the buckets than that go through a batch run on Databricks.",
+                ),
                 "dry_run": DRY_RUN,
             },
         )

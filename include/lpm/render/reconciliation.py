@@ -136,6 +136,22 @@ class Queries:
         return f"""SELECT key_hash, count(*) AS row_count, max(row_hash) AS row_hash, bool_and(sendable) AS sendable
             FROM ({self._of_company(version, _one_of("bucket", buckets))}) GROUP BY key_hash"""
 
+    def key_hashes(self, version: int, first_bucket: int, last_bucket: int) -> str:
+        """Of :company's keys in a range of buckets, at ``version``: key hash and nothing. Reads key columns only."""
+        return f"""SELECT DISTINCT key_hash, CAST(NULL AS STRING) AS nothing
+            FROM ({self._of_company(version, f"bucket BETWEEN {first_bucket} AND {last_bucket}")})"""
+
+    def count_rows(self, version: int, first_bucket: int, last_bucket: int) -> str:
+        """How many rows with a key :company has in a range of buckets, at ``version``. Reads key columns only."""
+        return f"""SELECT count(*)
+            FROM ({self._of_company(version, f"bucket BETWEEN {first_bucket} AND {last_bucket}")})"""
+
+    def sums_of_table(self, version: int, first_bucket: int, last_bucket: int) -> str:
+        """Bucket, rows and sum of :company in a range of buckets at ``version``, from the table itself."""
+        return f"""SELECT bucket, count(*) AS row_count, sum({_HASH}) AS hash_sum
+            FROM ({self._of_company(version, f"bucket BETWEEN {first_bucket} AND {last_bucket}")})
+            WHERE sendable GROUP BY bucket"""
+
     def rows(self, version: int, first_bucket: int, last_bucket: int) -> str:
         """Key hash and payload at ``version`` of the rows of :company in a range of buckets."""
         rows = self._of_company(version, f"bucket BETWEEN {first_bucket} AND {last_bucket}")

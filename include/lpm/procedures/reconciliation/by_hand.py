@@ -8,12 +8,15 @@ from lpm.clients.event_hubs import EventHub
 from lpm.clients.target_database import TargetDatabase
 from lpm.config import Company, Config, Environment
 from lpm.procedures.outcome import Outcome, ProcedureError
+from lpm.procedures.reconciliation.batch import Batch
 from lpm.procedures.reconciliation.comparison import Difference, Kind
 from lpm.procedures.reconciliation.ledger import Slice
 from lpm.procedures.reconciliation.redrive import Chosen, redrive
-from lpm.procedures.reconciliation.repair import Repairer
-from lpm.procedures.reconciliation.settling import still_differing
+from lpm.procedures.reconciliation.repair import Repair, Repairer
+from lpm.procedures.reconciliation.settling import first_still_differing, still_differing
 from lpm.procedures.reconciliation.source import Source
+
+BATCH_SECONDS = 4 * 3600.0  # of a batch run; the DAG's own limit is above that
 
 
 def repair_company(  # noqa: PLR0913  what an operator can choose
@@ -24,12 +27,15 @@ def repair_company(  # noqa: PLR0913  what an operator can choose
     *,
     keys: Sequence[str] | None,
     buckets: tuple[int, int],
+    batch_above: int,
     dry_run: bool,
 ) -> Outcome:
     """Make some keys of a company right, or every key of a range of buckets when none is named.
 
+    More rows than ``batch_above`` in the range go through a batch run on Databricks.
+
     Raises:
-        ProcedureError: the range is empty, or keys are still not right at the end.
+        ProcedureError: the range is empty, a batch run failed, or keys are still not right at the end.
         EventHubError: the hub did not take an event.
     """
     if buckets[0] > buckets[1]:
@@ -37,17 +43,42 @@ def repair_company(  # noqa: PLR0913  what an operator can choose
     source = Source(config, environment, databricks)
     with TargetDatabase.connect(config, environment, company) as database:
         repairer = Repairer(source, database, EventHub.of_shard(environment, company.shard), dry_run=dry_run)
-        done = repairer.keys(keys) if keys else repairer.buckets(Slice(*buckets))
-        if dry_run:
-            return Outcome(False, f"company {company.id}: dry run: would send {done.summary}")
         if keys:
-            suspects = {key: Difference(key, Kind.MISSING) for key in keys if key not in done.unsendable}
-            if remaining := still_differing(source, database, done.version, suspects):
-                raise ProcedureError(
-                    f"company {company.id}: {len(remaining)} of {len(keys)} keys are still not right, the first is "
-                    f"{remaining[0].key_hash} ({remaining[0].kind})\n"
-                    "Next step: look for the key in lpm.quarantine of the database; redrive after the cause is mended."
-                )
+            return _repair_keys(source, database, repairer, keys, dry_run=dry_run)
+        wanted, version = Slice(*buckets), source.latest_version()
+        rows = source.count_rows(company.id, version, wanted.first, wanted.last)
+        if rows <= batch_above:
+            return _outcome(company, repairer.buckets(wanted), dry_run=dry_run)
+        if dry_run:
+            told = f"{rows} rows by a batch run, {repairer.extras(wanted, version).deletes} deletes through the hub"
+            return Outcome(False, f"company {company.id}: dry run: would send {told}, as of version {version}")
+        done = Batch(environment, databricks, BATCH_SECONDS).repair(repairer, company.id, version, wanted)
+        _refuse([first_still_differing(source, database, version, wanted, rows)], company)
+        return Outcome(True, f"company {company.id}: {done.summary}", (done.run.page,))
+
+
+def _repair_keys(
+    source: Source, database: TargetDatabase, repairer: Repairer, keys: Sequence[str], *, dry_run: bool
+) -> Outcome:
+    done = repairer.keys(keys)
+    if not dry_run:
+        suspects = {key: Difference(key, Kind.MISSING) for key in keys if key not in done.unsendable}
+        _refuse(still_differing(source, database, done.version, suspects), database.company)
+    return _outcome(database.company, done, dry_run=dry_run)
+
+
+def _refuse(remaining: Sequence[Difference | None], company: Company) -> None:
+    found = [each for each in remaining if each]
+    if found:
+        raise ProcedureError(
+            f"company {company.id}: keys are still not right, the first is {found[0].key_hash} ({found[0].kind})\n"
+            "Next step: look for the key in lpm.quarantine of the database; redrive after the cause is mended."
+        )
+
+
+def _outcome(company: Company, done: Repair, *, dry_run: bool) -> Outcome:
+    if dry_run:
+        return Outcome(False, f"company {company.id}: dry run: would send {done.summary}, through the hub")
     return Outcome(done.upserts + done.deletes > 0, f"company {company.id}: sent {done.summary}")
 
 

@@ -3,13 +3,13 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from lpm.clients.databricks import StatementFailed
 from lpm.clients.target_database import TargetDatabase
-from lpm.clients.target_snapshot import TargetSnapshot, snapshot
+from lpm.clients.target_snapshot import BucketSum, TargetSnapshot, snapshot
 from lpm.contract.values import typed_row
 from lpm.procedures.reconciliation.comparison import (
     Difference,
@@ -100,6 +100,14 @@ class CompanyReconciliation:
             )
         return list(self._differing(self._through, suspects))
 
+    def buckets_that_differ(self, expected: Mapping[int, BucketSum], buckets: Collection[int]) -> list[int]:
+        """Which of the buckets differ now, at this cut, from the sums that the source has there."""
+        return self._compare_buckets(self._through, expected, buckets)[0]
+
+    def keys_that_differ(self, buckets: list[int]) -> Iterator[Difference]:
+        """The keys of some buckets that differ now, at this cut."""
+        return self._compare_keys(self._through, buckets)
+
     def _await_watermark(self) -> int:
         """The watermark, as soon as it has reached the cut; the one that it has when the waiting is over."""
         end = time.monotonic() + self._request.wait_seconds
@@ -114,7 +122,11 @@ class CompanyReconciliation:
     def _compare_sums(self, cut: int) -> tuple[list[int], int, int]:
         """Buckets that differ, how many were compared, how many keys were in flight."""
         expected = self._source.sums(self._company, cut, self._request.since)
-        wanted = None if self._request.since < 0 else sorted(expected)
+        return self._compare_buckets(cut, expected, None if self._request.since < 0 else sorted(expected))
+
+    def _compare_buckets(
+        self, cut: int, expected: Mapping[int, BucketSum], wanted: Collection[int] | None
+    ) -> tuple[list[int], int, int]:
         with snapshot(self._database) as state:
             found = state.sums(cut, wanted)
             in_flight = state.in_flight(cut, wanted)

@@ -1,6 +1,6 @@
 """The ledger: move it forward with the change feed, and hold it against its table slice by slice."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,6 +27,22 @@ class Slice:
     def everything(cls) -> "Slice":
         """All buckets."""
         return cls(0, BUCKETS - 1)
+
+    @classmethod
+    def around(cls, keys: Collection[str]) -> "Slice":
+        """The smallest range that has the buckets of all those keys (hashes in hexadecimal), at least one."""
+        return cls(int(min(keys)[:4], 16), int(max(keys)[:4], 16))
+
+    @property
+    def buckets(self) -> range:
+        """Its buckets."""
+        return range(self.first, self.last + 1)
+
+    def pieces(self, rows: int, rows_at_once: int) -> "Iterator[Slice]":
+        """The range in pieces of about so many rows, when ``rows`` lie in all buckets; hashes spread evenly."""
+        width = max(1, BUCKETS * rows_at_once // max(rows, 1))
+        for first in range(self.first, self.last + 1, width):
+            yield Slice(first, min(first + width - 1, self.last))
 
 
 class LedgerFault(BaseModel):

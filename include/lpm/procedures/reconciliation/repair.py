@@ -21,6 +21,7 @@ from lpm.procedures.reconciliation.ledger import Slice
 from lpm.procedures.reconciliation.source import Source
 
 KEYS_AT_ONCE = 2_000
+ROWS_AT_ONCE = 100_000  # of the target, whose keys are in memory at a time
 
 
 @dataclass
@@ -71,6 +72,17 @@ class Repairer:
         done = Repair(self._source.latest_version())
         return self._send(done, self._events_of_buckets(done, wanted))
 
+    def extras(self, wanted: Slice, version: int) -> Repair:
+        """Delete every key of a range of buckets that the target has and the source at ``version`` has not.
+
+        Both sides' keys are read range by range, so memory does not grow with the company.
+
+        Raises:
+            EventHubError: as for :meth:`keys`.
+        """
+        done = Repair(version)
+        return self._send(done, self._events_of_extras(done, wanted))
+
     def _send(self, done: Repair, events: Iterator[OutgoingEvent]) -> Repair:
         if self._dry_run:
             for _ in events:
@@ -90,6 +102,14 @@ class Repairer:
             with snapshot(self._database) as state:
                 live = state.keys(range(first, last + 1))
             yield from self._events(done, sorted(there.keys() | live.keys()), there)
+
+    def _events_of_extras(self, done: Repair, wanted: Slice) -> Iterator[OutgoingEvent]:
+        for piece in wanted.pieces(self._database.row_count(), ROWS_AT_ONCE):
+            with snapshot(self._database) as state:
+                live = {key for key, row in state.keys(piece.buckets).items() if row.version <= done.version}
+            if live:  # what is newer came by the stream meanwhile
+                live -= self._source.key_hashes(self._company.id, done.version, piece.first, piece.last)
+            yield from self._events(done, sorted(live), {})
 
     def _events(self, done: Repair, keys: list[str], there: Mapping[str, str | None]) -> Iterator[OutgoingEvent]:
         for key_hash in keys:

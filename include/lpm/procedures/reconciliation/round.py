@@ -11,13 +11,16 @@ from lpm.clients.evidence import EvidenceStore
 from lpm.clients.target_database import TargetDatabase
 from lpm.config import Company, Config, Environment
 from lpm.procedures.reconciliation import ledger
+from lpm.procedures.reconciliation.batch import Batch
 from lpm.procedures.reconciliation.company import CompanyReconciliation, Findings, Request
 from lpm.procedures.reconciliation.comparison import Difference
 from lpm.procedures.reconciliation.ledger import Ledger, Slice
 from lpm.procedures.reconciliation.repair import Repairer
 from lpm.procedures.reconciliation.result import CompanyResult, Verdict, VerifiedThrough
-from lpm.procedures.reconciliation.settling import still_differing
+from lpm.procedures.reconciliation.settling import first_still_differing, still_differing
 from lpm.procedures.reconciliation.source import Source
+
+BATCH_SECONDS = 30 * 60.0  # of a batch run: the round has an hour
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Wanted:
     repair: bool = True
     ledger_anew: bool = False
     grace_seconds: float | None = None  # instead of the configured ones
+    batch_above: int | None = None  # differing keys; instead of the configured number
 
     @property
     def folder(self) -> str:
@@ -116,9 +120,26 @@ class Round:
     def _repair(self, database: TargetDatabase, findings: Findings) -> tuple[Difference, ...]:
         """What still differs after the repair."""
         suspects = {difference.key_hash: difference for difference in findings.differences}
-        hub = EventHub.of_shard(self.environment, database.company.shard)
-        sent = Repairer(self.source, database, hub).keys(suspects.keys())
-        return still_differing(self.source, database, sent.version, suspects)
+        repairer = Repairer(self.source, database, EventHub.of_shard(self.environment, database.company.shard))
+        if len(suspects) > self._batch_above:
+            version = self._repair_by_batch_run(database, repairer, Slice.around(suspects))
+        else:
+            version = repairer.keys(suspects).version
+        return still_differing(self.source, database, version, suspects)
+
+    @property
+    def _batch_above(self) -> int:
+        wanted = self.wanted.batch_above
+        return self.config.pipeline.reconciliation.repair_keys if wanted is None else wanted
+
+    def _repair_by_batch_run(self, database: TargetDatabase, repairer: Repairer, wanted: Slice) -> int:
+        """Repair a range of buckets, and give the database time for that many rows. The version that was sent."""
+        company, source = database.company.id, self.source
+        version = source.latest_version()
+        Batch(self.environment, self.databricks, BATCH_SECONDS).repair(repairer, company, version, wanted)
+        rows = source.count_rows(company, version, wanted.first, wanted.last)
+        first_still_differing(source, database, version, wanted, rows)
+        return version
 
     def _keep(
         self, company: Company, before: VerifiedThrough, findings: Findings, remaining: tuple[Difference, ...]

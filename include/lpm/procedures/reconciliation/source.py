@@ -40,6 +40,10 @@ class Source:
         """Sums at ``version``, from the ledger, of the buckets that changed after ``since``."""
         return self._sums(self.queries.sums(version, since), company=company)
 
+    def sums_of_table(self, company: str, version: int, first: int, last: int) -> dict[int, BucketSum]:
+        """Sums at ``version`` of a range of buckets, from the table itself: it needs no ledger and reads every row."""
+        return self._sums(self.queries.sums_of_table(version, first, last), company=company)
+
     def still_there(self, company: str, version: int, keys: Collection[str]) -> dict[int, BucketSum]:
         """What those keys, which have changed since, were worth at ``version``."""
         latest, total = self.latest_version(), dict[int, BucketSum]()
@@ -65,6 +69,17 @@ class Source:
             for key, rows, row_hash, sendable in found
         )
         return {key.key_hash: key for key in keys}
+
+    def key_hashes(self, company: str, version: int, first: int, last: int) -> set[str]:
+        """Hashes of the company's keys in a range of buckets at ``version``."""
+        pieces = self._in_pieces(self.queries.key_hashes, company, version, first, last)
+        return {key for _, _, found in pieces for key in found}
+
+    def count_rows(self, company: str, version: int, first: int, last: int) -> int:
+        """How many rows the company has in a range of buckets at ``version``, from the table itself."""
+        statement = self.queries.count_rows(version, first, last)
+        [(rows,)] = self._databricks.run_sql(statement, {"company": company}).rows
+        return int(rows or 0)
 
     def rows(
         self, company: str, version: int, first: int, last: int
