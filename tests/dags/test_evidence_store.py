@@ -1,9 +1,13 @@
 """Where status, alert state and evidence are kept. (Here because it needs Airflow.)"""
 
+import json
 import os
 import threading
+import uuid
+from contextlib import contextmanager
 
 import pytest
+from blob_server import blob_server
 
 from lpm.clients.evidence import EvidenceError, EvidenceStore
 from lpm.config import load_config
@@ -12,9 +16,31 @@ LOCAL = load_config().environment("local")
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch):
+def local(tmp_path, monkeypatch):
+    """The store of the local cloud, a folder."""
     monkeypatch.setenv("LPM_EVIDENCE", str(tmp_path / "evidence of the local cloud"))
     return EvidenceStore(LOCAL)
+
+
+@contextmanager
+def in_azure(url: str, monkeypatch: pytest.MonkeyPatch):
+    """The store of an Azure environment, whose storage account is a server of this test."""
+    prod = load_config().environment("prod")
+    evidence = prod.evidence.model_copy(update={"url": url, "connection": f"account_{uuid.uuid4().hex}"})
+    with blob_server() as server:
+        connection = json.dumps({"conn_type": "adls", "extra": {"connection_string": server.connection_string}})
+        monkeypatch.setenv(f"AIRFLOW_CONN_{evidence.connection.upper()}", connection)
+        yield EvidenceStore(prod.model_copy(update={"evidence": evidence}))
+
+
+@pytest.fixture(params=["local", "abfs://evidence", "abfs://evidence/lpm/prod"])
+def store(request, monkeypatch):
+    """Each kind of store."""
+    if request.param == "local":
+        yield request.getfixturevalue("local")
+        return
+    with in_azure(request.param, monkeypatch) as made:
+        yield made
 
 
 def test_what_was_written_is_read_and_what_was_not_is_none(store):
@@ -38,7 +64,8 @@ def test_names_are_found_by_how_they_begin(store):
     assert len(store.names()) == 4
 
 
-def test_a_reader_never_sees_half_of_an_object(store):
+def test_a_reader_never_sees_half_of_an_object(local):
+    store = local
     texts = {letter * 2_000_000 for letter in "ab"}
     store.write("big", "a" * 2_000_000)
     done = threading.Event()
@@ -63,10 +90,10 @@ def test_a_name_cannot_leave_the_store(store, name):
         store.write(name, "x")
 
 
-def test_a_refusal_names_the_place_and_the_next_step(store, tmp_path):
+def test_a_refusal_names_the_place_and_the_next_step(local, tmp_path):
     (tmp_path / "evidence of the local cloud").write_text("a file where the folder should be")
     with pytest.raises(EvidenceError, match=r"(?s)cannot write status.json at file://.*Next step: "):
-        store.write("status.json", "{}")
+        local.write("status.json", "{}")
 
 
 def test_the_local_environment_needs_its_folder(monkeypatch):
