@@ -126,6 +126,18 @@ def test_an_event_that_is_too_large_is_handed_back_and_the_others_arrive(world: 
     assert Counter(stored(world)) == Counter(good)
 
 
+def test_an_event_that_only_the_hub_finds_too_large_is_handed_back_too(world: World) -> None:
+    # Around the largest size that the SDK takes; the broker's own limit is some bytes lower.
+    sizes = range(KILOBYTE * KILOBYTE - 120, KILOBYTE * KILOBYTE, 8)
+    report = client(world).send(OutgoingEvent(0, bytes(size)) for size in sizes)
+    refused = [len(event.body) for event in report.refused]
+    kept = [len(body) for body in world.bodies(0)]
+    assert refused
+    assert kept
+    assert max(kept) < min(refused)
+    assert kept + refused == list(sizes)
+
+
 def test_a_partition_that_is_not_configured_is_refused_before_anything_is_sent(world: World) -> None:
     with pytest.raises(ValueError, match=r"partition 4 of hub .*expected 0 to 3"):
         client(world).send([OutgoingEvent(4, b"x")])

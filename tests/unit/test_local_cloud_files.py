@@ -31,6 +31,16 @@ def test_state_survives_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
     assert CloudState.load(tmp_path / "elsewhere") is None
 
 
+def test_a_state_from_before_a_part_was_invented_gets_a_port_for_it(tmp_path: Path) -> None:
+    state = CloudState.new()
+    older = state.model_copy(update={"ports": {**state.ports, "azure": 1}})
+    del older.ports["event-hubs"]
+    older.save(tmp_path)
+    loaded = CloudState.load(tmp_path)
+    assert loaded is not None
+    assert loaded.ports == {**PREFERRED_PORTS, "azure": 1}
+
+
 def test_secrets_differ_between_clouds() -> None:
     one, two = CloudState.new().model_dump(), CloudState.new().model_dump()
     assert [name for name in one if one[name] == two[name]] == ["ports"]
