@@ -3,7 +3,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock clean setup prepare check-lint check-types check-floors check-config check-unit
+.PHONY: help demo test check bench soak lock clean setup prepare check-lint check-types check-floors check-config check-unit
 
 PYTHON_CANDIDATES := python3 python3.11 python3.12 python3.13 python3.14 python
 BIN := .venv/bin
@@ -25,6 +25,7 @@ help:
 	@echo "make test          set everything up and run every test"
 	@echo "make check         lint, types, floors, config, drift and unit tests, in seconds"
 	@echo "make bench         run the benchmarks, write bench/results.json"
+	@echo "make soak          hours of random histories and faults; stop it at any time, it goes on where it was"
 	@echo "make lock          make the requirements*.txt and include/config/jars.lock anew"
 	@echo "make clean         stop the local cloud and delete everything that was made here"
 
@@ -54,8 +55,12 @@ check-config:
 check-unit:
 	$(BIN)/python -m pytest -q tests/unit
 
-bench: prepare
+bench: prepare .venv/.bench
 	$(BIN)/python -m bench
+
+.venv/.bench: $(STAMP) requirements-bench.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --require-hashes -r requirements-bench.txt
+	@touch $@
 
 # --- set-up: each step is skipped when what it made is still newer than what it was made from -----------------------
 
@@ -96,6 +101,7 @@ COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate
 lock: setup
 	$(COMPILE) requirements-local.in -o requirements-local.txt
 	$(COMPILE) requirements.in -c requirements-local.txt -o requirements.txt
+	$(COMPILE) requirements-bench.in -c requirements-local.txt -o requirements-bench.txt
 	$(BIN)/lpm local lock-jars
 
 clean:

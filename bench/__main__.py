@@ -15,7 +15,7 @@ from bench.result import Result
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"
-NOT_BENCHMARKS = {"__main__", "result"}
+NOT_BENCHMARKS = {"__main__", "result", "reconcile_child"}
 
 
 def main(names: Sequence[str]) -> int:
