@@ -95,7 +95,7 @@ def test_a_message_names_company_numbers_last_good_time_and_both_links():
 
 def test_many_companies_of_one_alert_are_one_message():
     lines = told(AURORA, O_NEILL).text.splitlines()
-    assert lines[0] == "[local critical] NEW: A company falls behind: 2 company subjects"
+    assert lines[0] == "[local critical] NEW: A company falls behind: 2 companies"
     assert [line.partition(":")[0] for line in lines[1:3]] == [
         "company C-1001 (Example Company Aurora)",
         "company O'Neill 07 (Example Company O'Neill)",

@@ -1,12 +1,11 @@
 """Say that somebody looks after an alert."""
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from lpm.clients.evidence import EvidenceStore
 from lpm.config.errors import nearest
-from lpm.procedures.alerts.rounds import ACKNOWLEDGED, open_incidents
+from lpm.procedures.alerts.rounds import acknowledgement_name, open_incidents
 from lpm.procedures.alerts.state import Acknowledgement
 from lpm.procedures.alerts.telling import moment
 from lpm.procedures.outcome import Outcome, ProcedureError
@@ -66,7 +65,6 @@ def acknowledge_alert(store: EvidenceStore, request: Request, now: datetime | No
             at=at,
             until=until,
         )
-        digest = hashlib.sha256(str(incident.subject).encode()).hexdigest()[:16]  # a company's id is no file name
-        store.write(f"{ACKNOWLEDGED}{incident.alert}/{digest}.json", given.model_dump_json(indent=1))
+        store.write(acknowledgement_name(incident.alert, incident.subject), given.model_dump_json(indent=1))
     lines = tuple(f"{incident.alert}: {incident.subject}" for incident in fitting)
     return Outcome(True, f"{request.who} looks after {len(fitting)} alerts until {moment(until)}", lines)

@@ -1,5 +1,6 @@
 """A round of alerting: read the state, evaluate, write it, tell people, write what was not taken."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -58,15 +59,15 @@ def alert_round(  # noqa: PLR0913  the last two are for tests and for rounds by 
     Raises:
         EvidenceError: the state cannot be read or written.
     """
-    subjects = subjects_of(rules.config, rules.environment)
+    subjects, before = subjects_of(rules.config, rules.environment), read_state(store, rules.dag)
     seen = Round(
         now=now or datetime.now(UTC),
         observations=observations,
         subjects=subjects,
         expected=subjects if expected is None else tuple(expected),
-        acknowledgements=acknowledgements(store),
+        acknowledgements=acknowledgements(store, before.incidents),
     )
-    state, notices = evaluate(rules, seen, read_state(store, rules.dag))
+    state, notices = evaluate(rules, seen, before)
     state = state.model_copy(update={"outbox": (*state.outbox, *telling.deliveries(notices, links.run))})
     store.write(state_name(rules.dag), state.model_dump_json(indent=1))
     if state.outbox:
@@ -93,9 +94,15 @@ def read_state(store: EvidenceStore, dag: Dag) -> State:
         ) from error
 
 
-def acknowledgements(store: EvidenceStore) -> tuple[Acknowledgement, ...]:
-    """All acknowledgements that were given."""
-    texts = [store.read(name) for name in store.names(ACKNOWLEDGED)]
+def acknowledgement_name(alert: str, subject: Subject) -> str:
+    """Where the newest acknowledgement of an alert about a subject is kept. A company's id is no file name."""
+    return f"{ACKNOWLEDGED}{alert}/{hashlib.sha256(str(subject).encode()).hexdigest()[:16]}.json"
+
+
+def acknowledgements(store: EvidenceStore, incidents: Sequence[Incident]) -> tuple[Acknowledgement, ...]:
+    """The acknowledgements that were given for some incidents, or for earlier ones of the same alert and subject."""
+    wanted = {acknowledgement_name(incident.alert, incident.subject) for incident in incidents if incident.fired_at}
+    texts = [store.read(name) for name in store.names(ACKNOWLEDGED) if name in wanted] if wanted else []
     return tuple(Acknowledgement.model_validate_json(text) for text in texts if text)
 
 

@@ -1,5 +1,6 @@
 """From notices to what people read, and handing it to the channels."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from lpm.procedures.alerts.evaluation import Rules
 from lpm.procedures.alerts.observations import Subject
 from lpm.procedures.alerts.state import Delivery, Notice
 
+PLURALS = {"company": "companies", "shard": "shards", "environment": "environments"}
 WORDS = {"fired": "NEW", "repeated": "STILL", "escalated": "ESCALATED", "resolved": "OVER"}
 
 
@@ -64,7 +66,7 @@ def message(delivery: Delivery, config: Config, environment: str, base: str) -> 
     """One delivery as people read it."""
     first, links = delivery.notices[0], Links(base, delivery.run)
     subjects = [notice.incident.subject for notice in delivery.notices]
-    about = label(subjects[0], config) if len(subjects) == 1 else f"{len(subjects)} {subjects[0].kind} subjects"
+    about = label(subjects[0], config) if len(subjects) == 1 else _many(subjects)
     late = f" (told late: {delivery.tries} tries)" if delivery.tries else ""
     return Message(
         headline=f"[{environment} {first.severity}] {WORDS[first.kind]}: {first.title}: {about}{late}",
@@ -77,6 +79,11 @@ def message(delivery: Delivery, config: Config, environment: str, base: str) -> 
         good_news=first.kind == "resolved",
         facts=_facts(delivery, config, environment, links),
     )
+
+
+def _many(subjects: Sequence[Subject]) -> str:
+    counts = Counter(PLURALS[subject.kind] for subject in subjects)
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
 def line(notice: Notice, config: Config) -> str:
