@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from databricks.sdk.service.jobs import RunResultState
 from equality import assert_equal
 from sqlalchemy import create_engine, text
 
@@ -16,6 +17,7 @@ from lpm.local.demo.faults import FaultMaker
 from lpm.local.demo.pipeline import Pipeline, wait_until
 from lpm.local.demo.traffic import Traffic
 from lpm.procedures.status import Status
+from lpm.render import names
 
 QUICK = {"grace_seconds": 1, "every_value": True}
 
@@ -93,6 +95,46 @@ def test_an_emptied_database_is_filled_again_by_a_backfill(
     pipeline.run_dag("repair", {"company": company.id})
     wait_until(lambda: pipeline.databases[company].row_count() == rows_of(pipeline, company), "the rows", 120)
     assert_equal(pipeline)
+
+
+def test_a_large_repair_goes_through_a_batch_run(cloud: Cloud, pipeline: Pipeline) -> None:
+    company = list(pipeline.databases)[3]
+    with create_engine(pipeline.addresses(cloud)[company.id]).begin() as connection:
+        connection.execute(text("TRUNCATE dbo.tdr_streaming, lpm.tombstone"))
+    rows = rows_of(pipeline, company)
+    conf = {"company": company.id, "batch_above": rows - 1}
+    planned = pipeline.run_dag("repair", {**conf, "dry_run": True})["details"][0]
+    assert f"would send {rows} rows by a batch run, 0 deletes through the hub" in planned
+    before = backfill_runs(pipeline)
+    result = pipeline.run_dag("repair", conf)
+    assert f"{rows} rows sent, 0 unsendable; 0 deletes" in result["details"][0]
+    assert pipeline.databases[company].row_count() == rows, "the repair waited for that"
+    assert len(backfill_runs(pipeline)) == len(before) + 1
+    assert_equal(pipeline)
+
+
+def test_reconcile_repairs_many_keys_by_a_batch_run(cloud: Cloud, pipeline: Pipeline, faults: FaultMaker) -> None:
+    company = list(pipeline.databases)[4]
+    extra = faults.duplicate(company, faults.prepare(2)[company.id][0])
+    others = text("DELETE FROM dbo.tdr_streaming WHERE lpm_bucket % 2 = 0 AND lpm_bucket <> :bucket")
+    with create_engine(pipeline.addresses(cloud)[company.id]).begin() as connection:
+        gone = connection.execute(others, {"bucket": int(extra.key_hash[:4], 16)}).rowcount
+    before = backfill_runs(pipeline)
+    pipeline.run_dag("reconcile", {**QUICK, "companies": [company.id], "batch_above": 5})
+    found = evidence(cloud, company)
+    assert found["result"]["differences"] == {"missing": gone, "extra": 1}
+    assert found["after_repair"] == []
+    assert len(backfill_runs(pipeline)) == len(before) + 1
+    assert extra.key_hash not in {key for key, _ in pipeline.databases[company].rows()}
+    assert_equal(pipeline)
+
+
+def backfill_runs(pipeline: Pipeline) -> list[int]:
+    """The runs of the backfill job that ended well."""
+    jobs = pipeline.source.workspace.jobs
+    [job] = jobs.list(name=names.backfill_job_name(pipeline.environment))
+    runs = jobs.list_runs(job_id=job.job_id, completed_only=True)
+    return [run.run_id or 0 for run in runs if run.state and run.state.result_state is RunResultState.SUCCESS]
 
 
 def rows_of(pipeline: Pipeline, company: Company) -> int:

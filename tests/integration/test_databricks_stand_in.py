@@ -465,6 +465,18 @@ def test_a_lost_answer_does_not_make_a_second_job_nor_a_second_insert(
         client.find_job("lost")
 
 
+def test_a_lost_answer_to_run_now_starts_no_second_run(
+    client: DatabricksClient, stand_in: StandInProcess, wheel: str
+) -> None:
+    job_id = client.create_job(job_settings(wheel, client, "run once", "end"))
+    stand_in.fault(operation="jobs/run-now", kind="lose")
+    run_id = client.run_now(job_id, {"settings": f"{VOLUME}/settings/run once.json"})
+    until(lambda: not client.run(run_id).is_active)
+    assert [run.id for run in client.latest_runs(job_id)] == [run_id]
+    assert client.run(run_id).result == "SUCCESS"
+    assert client.run_now(job_id, {"settings": f"{VOLUME}/settings/run once.json"}) != run_id, "asked for another one"
+
+
 def test_a_refused_call_and_a_dead_workspace_say_what_to_check(
     client: DatabricksClient, stand_in: StandInProcess
 ) -> None:

@@ -21,6 +21,7 @@ from lpm.procedures.reconciliation.comparison import DEAD_LETTER, Kind
 from lpm.procedures.reconciliation.ledger import Ledger, Slice
 from lpm.procedures.reconciliation.repair import Repairer
 from lpm.procedures.reconciliation.result import Verdict, VerifiedThrough
+from lpm.procedures.reconciliation.settling import first_still_differing
 
 EVERYTHING = Slice.everything()
 NO_HUB = EventHub(load_config().environment("local"), "never connected to")
@@ -179,6 +180,44 @@ def test_a_dry_run_says_what_a_repair_of_keys_and_of_everything_would_send(world
     assert (keys.upserts, keys.deletes, keys.version) == (1, 1, world.version())
     everything = repairer.buckets(EVERYTHING)
     assert (everything.upserts, everything.deletes, everything.unsendable) == (rows, 1, [])
+
+
+def test_what_only_the_target_has_is_found_range_by_range_without_the_rows_of_the_source(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company, version = world.companies[1], world.version()
+    rows = world.databases[company.id].row_count()
+    extras = ["12" * 32, "cd" * 32]
+    for extra in extras:
+        world.copy_row(company, world.a_key(company), company, extra)
+    world.sql(world.merge_statement(0, 200, generation=5))  # rows that came and went since: not of that version
+    world.deliver(version + 1, world.version())
+    repairer = Repairer(world.source, world.databases[company.id], NO_HUB, dry_run=True)
+    for at_once in (100_000, 3):
+        monkeypatch.setattr("lpm.procedures.reconciliation.repair.ROWS_AT_ONCE", at_once)
+        assert repairer.extras(EVERYTHING, world.version()).deletes == len(extras)
+    assert repairer.extras(Slice(0x1300, 65_535), world.version()).deletes == 1
+    assert world.source.count_rows(company.id, version, 0, 65_535) == rows
+
+
+def test_after_a_large_repair_the_first_key_that_is_not_right_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company, version = world.companies[1], world.version()
+    database = world.databases[company.id]
+    dead = world.a_key(company)
+    world.update_by_key(company, dead, "comment", "x" * 1_000_000)
+    world.heartbeat(world.version())
+    assert first_still_differing(world.source, database, version, EVERYTHING, 0) is None, "no event can mend that"
+    missing = world.a_key(company, 1)
+    world.tamper(company, f"DELETE FROM {{target}} WHERE lpm_key_hash = '\\x{missing}'")
+    monkeypatch.setattr("lpm.procedures.reconciliation.settling.SETTLE_SECONDS", 0.0)
+    found = first_still_differing(world.source, database, version, EVERYTHING, 0)
+    assert found is not None
+    assert (found.key_hash, found.kind) == (missing, Kind.MISSING)
+    bucket = int(missing[:4], 16)
+    assert first_still_differing(world.source, database, version, Slice(bucket + 1, 65_535), 0) is None
+    world.update_by_key(company, dead, "comment", "short")
 
 
 def test_only_changed_buckets_are_compared_when_asked_and_all_of_them_when_not(world: World) -> None:

@@ -53,7 +53,8 @@ def repair_company(  # noqa: PLR0913  what an operator can choose
             told = f"{rows} rows by a batch run, {repairer.extras(wanted, version).deletes} deletes through the hub"
             return Outcome(False, f"company {company.id}: dry run: would send {told}, as of version {version}")
         done = Batch(environment, databricks, BATCH_SECONDS).repair(repairer, company.id, version, wanted)
-        _refuse([first_still_differing(source, database, version, wanted, rows)], company)
+        if remaining := first_still_differing(source, database, version, wanted, rows):
+            raise _not_right(company, "rows of these buckets", remaining)
         return Outcome(True, f"company {company.id}: {done.summary}", (done.run.page,))
 
 
@@ -63,17 +64,16 @@ def _repair_keys(
     done = repairer.keys(keys)
     if not dry_run:
         suspects = {key: Difference(key, Kind.MISSING) for key in keys if key not in done.unsendable}
-        _refuse(still_differing(source, database, done.version, suspects), database.company)
+        if remaining := still_differing(source, database, done.version, suspects):
+            raise _not_right(database.company, f"{len(remaining)} of {len(keys)} keys", remaining[0])
     return _outcome(database.company, done, dry_run=dry_run)
 
 
-def _refuse(remaining: Sequence[Difference | None], company: Company) -> None:
-    found = [each for each in remaining if each]
-    if found:
-        raise ProcedureError(
-            f"company {company.id}: keys are still not right, the first is {found[0].key_hash} ({found[0].kind})\n"
-            "Next step: look for the key in lpm.quarantine of the database; redrive after the cause is mended."
-        )
+def _not_right(company: Company, what: str, first: Difference) -> ProcedureError:
+    return ProcedureError(
+        f"company {company.id}: {what} are still not right, the first is {first.key_hash} ({first.kind})\n"
+        "Next step: look for the key in lpm.quarantine of the database; redrive after the cause is mended."
+    )
 
 
 def _outcome(company: Company, done: Repair, *, dry_run: bool) -> Outcome:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from lpm.clients.databricks import DatabricksClient, StatementFailed
+from lpm.clients.databricks import DatabricksClient, SqlResult, StatementFailed
 from lpm.clients.target_snapshot import BucketSum
 from lpm.config import Config, Environment
 from lpm.render.reconciliation import Queries
@@ -42,7 +42,8 @@ class Source:
 
     def sums_of_table(self, company: str, version: int, first: int, last: int) -> dict[int, BucketSum]:
         """Sums at ``version`` of a range of buckets, from the table itself: it needs no ledger and reads every row."""
-        return self._sums(self.queries.sums_of_table(version, first, last), company=company)
+        statement = self.queries.sums_of_table(version, first, last)
+        return _bucket_sums(self._databricks.run_sql(statement, {"company": company}, timeout_seconds=3600))
 
     def still_there(self, company: str, version: int, keys: Collection[str]) -> dict[int, BucketSum]:
         """What those keys, which have changed since, were worth at ``version``."""
@@ -140,8 +141,11 @@ class Source:
         return int(rows or 0)
 
     def _sums(self, statement: str, **parameters: str) -> dict[int, BucketSum]:
-        found = self._databricks.run_sql(statement, parameters).rows
-        return {int(bucket or 0): BucketSum(int(rows or 0), int(total or 0)) for bucket, rows, total in found}
+        return _bucket_sums(self._databricks.run_sql(statement, parameters))
+
+
+def _bucket_sums(found: SqlResult) -> dict[int, BucketSum]:
+    return {int(bucket or 0): BucketSum(int(rows or 0), int(total or 0)) for bucket, rows, total in found.rows}
 
 
 def _parts(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:
