@@ -60,6 +60,7 @@ class World:
     database: str  # SQLAlchemy URL
     source: DemoSource
     folder: Path
+    differences: int = 0  # that every comparison has to find
 
     def ours(self, since: int = -1) -> tuple[float, float]:
         """Seconds and peak MiB of one company's comparison in a process of its own."""
@@ -77,13 +78,14 @@ class World:
         return [self._result(f"{what}, against {name}", ours, measured) for name, measured in peers.items()]
 
     def make_differences(self) -> None:
-        """Rows changed, deleted and added in the target by hand."""
+        """Rows changed and deleted in the target by hand."""
         target, third = names.target_table(self.config), DIFFERENCES // 3
         with psycopg.connect(self._plain()) as connection:
             connection.execute(f"CREATE TABLE kept AS SELECT * FROM {target} ORDER BY lpm_key_hash LIMIT {2 * third}")
             keys = f"SELECT lpm_key_hash FROM kept ORDER BY lpm_key_hash LIMIT {third}"
             connection.execute(f"DELETE FROM {target} WHERE lpm_key_hash IN ({keys})")
             keys = f"SELECT lpm_key_hash FROM kept ORDER BY lpm_key_hash DESC LIMIT {third}"
+            self.differences = 2 * third
             changed = "currency = 'ZZZ', lpm_row_hash = sha256(lpm_row_hash)"
             connection.execute(f"UPDATE {target} SET {changed} WHERE lpm_key_hash IN ({keys})")
 
@@ -93,6 +95,7 @@ class World:
         with psycopg.connect(self._plain()) as connection:
             connection.execute(f"DELETE FROM {target} WHERE lpm_key_hash IN (SELECT lpm_key_hash FROM kept)")
             connection.execute(f"INSERT INTO {target} SELECT * FROM kept")
+        self.differences = 0
 
     def cost_by_change(self) -> list[Result]:
         """Seconds of a round that looks only at what changed, beside one that looks at everything."""
@@ -145,7 +148,9 @@ class World:
         )
         if done.returncode:
             raise RuntimeError(f"{what} failed:\n{done.stderr[-2000:]}")
-        seconds, mebibytes = json.loads(done.stdout.splitlines()[-1])
+        found, seconds, mebibytes = json.loads(done.stdout.splitlines()[-1])
+        if found != self.differences:
+            raise RuntimeError(f"{what} found {found} differences; expected {self.differences}")
         return float(seconds), float(mebibytes)
 
     def _plain(self) -> str:

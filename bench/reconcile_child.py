@@ -62,5 +62,4 @@ if __name__ == "__main__":
     begun = time.perf_counter()
     found = work()
     seconds = time.perf_counter() - begun
-    print(f"{sys.argv[1]}: {found} differences", file=sys.stderr)
-    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+    print(json.dumps([found, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
