@@ -91,8 +91,9 @@ class Version:
 
 
 class Verb(StrEnum):
-    """What a step does. All but the first two to a row that is there before the commit; without one they insert."""
+    """What a step does. From CHANGE on to a row that is there before the commit; without one it inserts."""
 
+    REST = "rest"  # nothing: what a step becomes that a failing history does not need
     WRITE = "write"  # insert, or update when it is there
     DOUBLE = "double"  # insert two rows with the same company and key
     CHANGE = "change"
@@ -133,8 +134,8 @@ steps = st.builds(
     other_content=contents,
 )
 overwrites = st.sampled_from([False, False, False, False, True])
-commits = st.builds(Commit, steps=st.lists(steps, max_size=12).map(tuple), overwrite=overwrites)
-histories = st.lists(commits, min_size=1, max_size=LAST_VERSION)
+commits = st.builds(Commit, steps=st.lists(steps, min_size=3, max_size=14).map(tuple), overwrite=overwrites)
+histories = st.lists(commits, min_size=3, max_size=LAST_VERSION)
 
 
 def without_doubles(history: Sequence[Commit]) -> list[Commit]:
@@ -172,6 +173,8 @@ class _Work:
         place = Place(step.company, step.key)
         row = list(self.left)[step.row % len(self.left)] if self.left else None
         match step.verb:
+            case Verb.REST:
+                pass
             case Verb.WRITE if place in self.left:
                 self._update(place, place, step.content)
             case Verb.WRITE:
