@@ -25,7 +25,10 @@ from lpm.local.postgres import Server
 from lpm.procedures import bootstrap, control, deploy_router, deploy_stream, enable_cdf
 from lpm.procedures.control import Action
 from lpm.procedures.outcome import Outcome, ProcedureError
-from lpm.render.names import source_table, stream_job_name, streaming_job_name
+from lpm.procedures.reconciliation.batch import Batch
+from lpm.procedures.reconciliation.ledger import Slice
+from lpm.procedures.waiting import wait_until
+from lpm.render.names import backfill_job_name, source_table, stream_job_name, streaming_job_name
 
 CONFIG = load_config()
 LOCAL = CONFIG.environment("local")
@@ -315,9 +318,13 @@ def ready(manager: ResourceManager, databricks: DatabricksClient, source: str) -
 def test_the_stream_is_deployed_once_paused_updated_and_restarted(databricks, ready):
     with pytest.raises(ProcedureError, match=r"there is no Databricks job lpm-stream-local\n.*deploy_stream"):
         control.control_stream(LOCAL, databricks, Action.PAUSE)
+    with pytest.raises(ProcedureError, match=r"there is no Databricks job lpm-backfill-local\n.*deploy_stream"):
+        Batch(LOCAL, databricks, 1.0).send(CONFIG.companies[0].id, 0, Slice.everything())
     planned = deploy_stream.deploy_stream(CONFIG, LOCAL, databricks, dry_run=True)
     assert "the job does not exist" in planned.details
-    assert deploy_stream.deploy_stream(CONFIG, LOCAL, databricks).changed
+    assert "lpm-backfill-local: the job does not exist" in planned.details
+    deployed = deploy_stream.deploy_stream(CONFIG, LOCAL, databricks)
+    assert (deployed.changed, deployed.summary) == (True, "deployed lpm-stream-local and lpm-backfill-local")
     assert "makes progress" in deploy_stream.await_progress(CONFIG, LOCAL, databricks).summary
 
     job = control.stream_job(LOCAL, databricks)
@@ -336,17 +343,56 @@ def test_the_stream_is_deployed_once_paused_updated_and_restarted(databricks, re
     slower = LOCAL.model_copy(update={"stream": LOCAL.stream.model_copy(update={"trigger_seconds": 2.0})})
     update = deploy_stream.deploy_stream(CONFIG, slower, databricks)
     assert "continuous.pause_status: 'PAUSED', expected 'UNPAUSED'" in update.details
-    assert any("named_parameters.settings" in line for line in update.details)
+    for begins in ("tasks[0]", "lpm-backfill-local: tasks[0]"):
+        assert any(line.startswith(f"{begins}.python_wheel_task.named_parameters.settings") for line in update.details)
     [second] = databricks.active_runs(job.id)
     restarted = control.control_stream(LOCAL, databricks, Action.RESTART)
     assert restarted.details[0] == f"cancelled run {second.id}"
     control.control_stream(LOCAL, databricks, Action.PAUSE)
 
 
-def test_a_stream_that_fails_shows_its_error(databricks, ready, source):
+@pytest.fixture
+def deployed(databricks: DatabricksClient, ready: None) -> None:
+    """Both jobs are there, and the stream is paused."""
     if databricks.find_job(stream_job_name(LOCAL)) is None:
         deploy_stream.deploy_stream(CONFIG, LOCAL, databricks)
         control.control_stream(LOCAL, databricks, Action.PAUSE)
+
+
+def test_a_backfill_job_that_differs_is_reset_and_the_stream_is_left_alone(databricks, deployed):
+    control.control_stream(LOCAL, databricks, Action.RESUME)
+    deploy_stream.deploy_stream(CONFIG, LOCAL, databricks)
+    [before] = databricks.active_runs(control.stream_job(LOCAL, databricks).id)
+    job = databricks.find_job(backfill_job_name(LOCAL))
+    databricks.reset_job(job.id, {**job.settings, "timeout_seconds": 1})
+    changed = deploy_stream.deploy_stream(CONFIG, LOCAL, databricks)
+    assert changed.summary == "deployed lpm-backfill-local"
+    assert changed.details == ("lpm-backfill-local: timeout_seconds: 1, expected 21600",)
+    assert not deploy_stream.deploy_stream(CONFIG, LOCAL, databricks).changed
+    assert [run.id for run in databricks.active_runs(before.job_id)] == [before.id]
+    control.control_stream(LOCAL, databricks, Action.PAUSE)
+
+
+def test_a_batch_run_sends_a_companys_rows_and_one_that_fails_or_lasts_too_long_says_where_to_look(
+    databricks, deployed, source
+):
+    company = CONFIG.companies[-1].id
+    version = int(databricks.sql(f"DESCRIBE HISTORY {source} LIMIT 1")[0]["version"])
+    batch = Batch(LOCAL, databricks, 240.0)
+    run = batch.send(company, version, Slice.everything())
+    assert "backfill: 1 rows sent, 0 unsendable" in databricks.run_output(run).splitlines()
+    with pytest.raises(
+        ProcedureError, match=rf"(?s)company {company}: run .* ended as FAILED: .*backfill failed.*#job/"
+    ):
+        batch.send(company, version + 1000, Slice.everything())
+    with pytest.raises(ProcedureError, match=r"which was cancelled: not so after 0 s\nNext step: see .*#job/"):
+        Batch(LOCAL, databricks, 0.0).send(company, version, Slice.everything())
+    [last, *_] = databricks.latest_runs(run.job_id)
+    wait_until(lambda: not databricks.run(last.id).is_active, "the cancelled run's end", 60, "see its log")
+    assert databricks.run(last.id).result == "CANCELED"
+
+
+def test_a_stream_that_fails_shows_its_error(databricks, deployed, source):
     databricks.sql(f"ALTER TABLE {source} UNSET TBLPROPERTIES ('delta.enableChangeDataFeed')")
     assert control.control_stream(LOCAL, databricks, Action.RESUME).changed
     with pytest.raises(ProcedureError, match=r"(?s)2 runs of lpm-stream-local failed.*DELTA_"):
