@@ -155,6 +155,8 @@ class Meters:
                 self._samples.append((datetime.now(UTC), dict(self._sample())))
             except AzureError as error:  # the broker is away; there is no number then
                 log.warning("no sample of the metrics: %s", error)
+            except Exception:  # a thread that dies would look as if nothing ever happened again
+                log.exception("no sample of the metrics")
             if self._closing.wait(SAMPLE_SECONDS):
                 return
 
