@@ -62,6 +62,9 @@ bench: prepare .venv/.bench
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --require-hashes -r requirements-bench.txt
 	@touch $@
 
+soak: prepare
+	PYTHONPATH=include:tests $(BIN)/python -m soak $(PART)
+
 # --- set-up: each step is skipped when what it made is still newer than what it was made from -----------------------
 
 setup: $(STAMP)

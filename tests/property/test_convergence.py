@@ -40,7 +40,7 @@ def test_events_in_any_order_and_number_end_in_the_state_of_the_source(world: Wo
     world.check_end(data.draw(scrambled(world.computed)))
 
 
-@settings(thorough, max_examples=150)
+@settings(thorough, max_examples=120)
 @given(data=st.data())
 def test_at_every_watermark_a_database_holds_the_source_at_that_version(world: World, data: st.DataObject) -> None:
     world.check_every_watermark(data.draw(replayed(world.computed)))

@@ -17,8 +17,8 @@ from source_histories import Commit, Row, Version, play, steps
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-HISTORIES, VERSIONS = 60, 5
-OVERWRITTEN = 4  # the version in which the whole table is, for all histories
+HISTORIES, VERSIONS = 100, 4
+OVERWRITTEN = 3  # the version in which the whole table is, for all histories
 COLUMNS = "action STRING, old_company STRING, old_trade STRING, old_leg INT, company STRING, trade STRING, leg INT"
 MERGE = """
     MERGE INTO {table} AS t USING edits AS s

@@ -23,7 +23,7 @@ from stream_job.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-HISTORIES = 400
+HISTORIES = 300
 MOMENT = "2026-01-02 03:04:05.678901"
 
 # Rows of change feeds that no source can leave, too: the fold does not rely on any order or agreement among them.
