@@ -10,6 +10,7 @@ from lpm.procedures.deploy_stream import FAILED
 from lpm.procedures.monitor.looks import FIRST_LOOK, Position, Positions, Seen, StreamLook, attempt
 from lpm.render import names
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FAILURE_WINDOW = timedelta(hours=1)
 VERSIONS_LISTED = 200  # of the source's history; what is older is known by the hour from the progress table
 RUNS_LISTED = 24  # the most that the Jobs API gives in one answer
@@ -87,13 +88,13 @@ class _Look:
 
     def dead_letters(self, seen: Seen) -> Iterator[Observation]:
         since = seen.dead_letters_until or self._now - FIRST_LOOK
-        rows = self._databricks.sql(
-            "SELECT reason, count(*) AS count, max(dead_lettered_at) AS newest "
+        rows = self._databricks.sql(  # a timestamp comes without its microseconds: the newest row would be new for ever
+            "SELECT reason, count(*) AS count, unix_micros(max(dead_lettered_at)) AS newest "
             f"FROM {names.dead_letter_table(self._environment)} WHERE dead_lettered_at > :since GROUP BY 1 ORDER BY 1",
             {"since": since},
         )
-        moments = [moment for row in rows if (moment := _moment(row["newest"]))]
-        self.dead_letters_until = max(moments, default=since)
+        newest = max((int(row["newest"] or 0) for row in rows), default=None)
+        self.dead_letters_until = since if newest is None else EPOCH + timedelta(microseconds=newest)
         counts = ", ".join(f"{row['reason']}: {row['count']}" for row in rows)
         yield self._observation("dead_letters_new", sum(int(row["count"] or 0) for row in rows), counts)
 
