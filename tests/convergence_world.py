@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pyarrow as pa
 
-from deliveries import Arrival, Computed, Heartbeat, Message, Poison, Story
+from deliveries import Arrival, Computed, Heartbeat, Message, Poison, Repair, Story
 from lpm.clients.target_database import TargetDatabase
 from lpm.config import load_config
 from lpm.contract.values import normalised
@@ -81,7 +81,7 @@ class Envelopes:
         companies = ", ".join(f"({route.literal(company)})" for company in (*COMPANIES, STRANGER))
         versions = ", ".join(
             f"({version}L, TIMESTAMP '{committed_at(version):%Y-%m-%d %H:%M:%S.%f}')"
-            for version in range(1, LAST_VERSION + 1)
+            for version in range(1, LAST_VERSION + 2)  # a repair's delete is one further
         )
         feed = (
             contents(spark)
@@ -213,6 +213,8 @@ class World:
             if message.values:
                 row["payload"] = _json({**json.loads(row["payload"]), **message.values})
             return row | message.fields
+        if isinstance(message, Repair):
+            return self.inbox_row(message.event)
         return {**self.bodies[message], "partition_id": self.partition_of(message.company, message.key)}
 
     def check_end(self, story: Story) -> None:
@@ -245,6 +247,8 @@ class World:
         """What a company's database must hold in the end: the source's newest version, whatever came how."""
         rows, tombstones = self.source(story.versions, company)
         messages = [message for arrival in story.arrivals if arrival.company == company for message in arrival.messages]
+        for repaired in (message.event for message in messages if isinstance(message, Repair)):
+            self._repaired(repaired, rows, tombstones)
         watermarks = dict.fromkeys(self.companies[company].partitions, -1)
         for beat in (message for message in messages if isinstance(message, Heartbeat)):
             watermarks[beat.partition] = max(watermarks[beat.partition], beat.version)
@@ -254,6 +258,15 @@ class World:
             if isinstance(message, Poison)
         )
         return State(rows, tombstones, watermarks, refused, 0)
+
+    def _repaired(self, event: Event, rows: dict[str, Stored], tombstones: dict[str, int]) -> None:
+        """A repair changes no row, and no key that is gone comes back. It may leave a higher version."""
+        key_hash = self.key_hashes[event.key]
+        if key_hash not in rows and event.content is None:
+            tombstones[key_hash] = max(tombstones.get(key_hash, -1), event.version)
+        elif key_hash in rows and event.content is not None and event.version > rows[key_hash].version:
+            same = self._rows[rows[key_hash].row_hash].content
+            rows[key_hash] = self._stored(event.company, event.key, event.version, same)
 
     def source(self, versions: Sequence[Version], company: str) -> tuple[dict[str, Stored], dict[str, int]]:
         """A company's rows, and the versions of its deletions, as the source is after these versions."""

@@ -20,6 +20,7 @@ from source_histories import (
     Change,
     Event,
     Key,
+    Place,
     Row,
     RowHash,
     Version,
@@ -72,7 +73,17 @@ class Poison:
         return f"poison, {self.name}: {self.event}"
 
 
-Message = Event | Heartbeat | Poison
+@dataclass(frozen=True)
+class Repair:
+    """What a repair sends for a key that it read at some version of the source, whether or not anything was wrong."""
+
+    event: Event
+
+    def __str__(self) -> str:
+        return f"repair: {self.event}"
+
+
+Message = Event | Heartbeat | Poison | Repair
 
 
 @dataclass(frozen=True)
@@ -157,9 +168,18 @@ class Story:
         printer.text(repr(self))  # Hypothesis would print the fields instead
 
 
+def repair(versions: Sequence[Version], company: str, key: Key, version: int, row_hash: RowHash) -> Repair:
+    """The row as it was at that version; where there was none, a delete that beats whatever is stored up to then."""
+    found = versions[version - 1].table.get(Place(company, key))
+    if found is None:
+        return Repair(Event(company, key, version + 1, None))
+    best = winner([Row(company, key, content) for content in found], row_hash)
+    return Repair(Event(company, key, version, best.content))
+
+
 @st.composite
 def scrambled(draw: st.DrawFn, computed: Computed) -> Story:
-    """Everything that is sent arrives, in any order, with copies, cut into batches anywhere.
+    """Everything that is sent arrives, in any order, with copies, cut into batches anywhere; repairs among it.
 
     One order is kept, as a partition keeps it: where rows compete for a place in one version, the last of their
     events to come is the winner's, which the job sends after the others.
@@ -181,6 +201,9 @@ def scrambled(draw: st.DrawFn, computed: Computed) -> Story:
         ]
     for company in draw(st.lists(st.sampled_from(COMPANIES), max_size=4)):
         sent.append((company, draw(poisons(company, computed))))
+    reads = st.tuples(st.sampled_from(COMPANIES), st.sampled_from(REAL_KEYS), st.integers(1, len(versions)))
+    for company, key, version in draw(st.lists(reads, max_size=4)):
+        sent.append((company, repair(versions, company, key, version, computed.row_hash)))
     chance, copies = draw(chances), draw(st.integers(0, 2))
     stream = [entry for entry in sent for _ in range(1 + int(chance("copies", entry) * (copies + 1)))]
     stream *= draw(st.sampled_from([1, 1, 1, 2]))
@@ -211,16 +234,18 @@ def _winners_last(stream: list[tuple[str, Message]], row_hash: RowHash) -> None:
     """Exchange messages until the last of those that compete is the winner's."""
     rivals: dict[object, list[int]] = {}
     for number, (_, message) in enumerate(stream):
-        if isinstance(message, Event) and message.content is not None:
-            rivals.setdefault((message.place, message.version), []).append(number)
+        event = message.event if isinstance(message, Repair) else message
+        if isinstance(event, Event) and event.content is not None:
+            rivals.setdefault((event.place, event.version), []).append(number)
     for numbers in rivals.values():
         rows = {row_of(stream[number][1]): number for number in numbers}
         best, last = rows[winner(rows, row_hash)], numbers[-1]
         stream[best], stream[last] = stream[last], stream[best]
 
 
-def row_of(event: Message) -> Row:
+def row_of(message: Message) -> Row:
     """The row of an upsert."""
+    event = message.event if isinstance(message, Repair) else message
     assert isinstance(event, Event)
     assert event.content is not None
     return Row(event.company, event.key, event.content)
