@@ -103,8 +103,11 @@ def _not_known(rules: Rules, seen: Round, known: Collection[tuple[str, Subject]]
 
 
 def _blindness(seen: Round, not_known: Sequence[Observation]) -> Iterator[Observation]:
+    by_subject: dict[Subject, list[Observation]] = {}
+    for found in not_known:
+        by_subject.setdefault(found.subject, []).append(found)
     for subject in seen.expected:
-        missing = [found for found in not_known if found.subject == subject]
+        missing = by_subject.get(subject, [])
         causes = list(dict.fromkeys(found.detail for found in missing))
         names = ", ".join(found.signal for found in missing)
         detail = f"not known: {names}; {'; '.join(causes[:REASONS_SHOWN])}" if missing else ""
