@@ -68,32 +68,26 @@ def _spark_type(kind: str) -> str:
     return "STRING" if kind.startswith("string") else kind
 
 
-@dataclass(frozen=True)
-class Envelopes:
-    """The events of every row of the model at every version, as the stream job's expressions make them."""
-
-    bodies: Mapping[Event, Mapping[str, Any]]
-
-    @classmethod
-    def compute(cls, spark: "SparkSession") -> "Envelopes":
-        settings = job_settings(spark)
-        keys = ", ".join(f"({route.literal(str(key.trade_id))}, {key.leg_no})" for key in SENT_KEYS)
-        companies = ", ".join(f"({route.literal(company)})" for company in (*COMPANIES, STRANGER))
-        versions = ", ".join(
-            f"({version}L, TIMESTAMP '{committed_at(version):%Y-%m-%d %H:%M:%S.%f}')"
-            for version in range(1, LAST_VERSION + 2)  # a repair's delete is one further
-        )
-        feed = (
-            contents(spark)
-            .crossJoin(spark.sql(f"SELECT * FROM VALUES {keys} AS keys(trade_id, leg_no)"))
-            .crossJoin(spark.sql(f"SELECT * FROM VALUES {companies} AS companies(info_companyid)"))
-            .crossJoin(spark.sql(f"SELECT * FROM VALUES {versions} AS v(_commit_version, _commit_timestamp)"))
-        )
-        upserts = events.upserts(feed.selectExpr("*", "'insert' AS _change_type"), settings)
-        deletes = events.deletes(events.folded(feed.selectExpr("*", "'delete' AS _change_type"), settings), settings)
-        both = upserts.where("reason IS NULL").select("value").unionAll(deletes.select("value"))
-        bodies = [json.loads(row.value) for row in both.collect()]
-        return cls({_event(body): body for body in bodies})
+def envelopes(spark: "SparkSession") -> dict[Event, Mapping[str, Any]]:
+    """The events of every row of the model at every version, as the stream job makes them."""
+    settings = job_settings(spark)
+    keys = ", ".join(f"({route.literal(str(key.trade_id))}, {key.leg_no})" for key in SENT_KEYS)
+    companies = ", ".join(f"({route.literal(company)})" for company in (*COMPANIES, STRANGER))
+    versions = ", ".join(
+        f"({version}L, TIMESTAMP '{committed_at(version):%Y-%m-%d %H:%M:%S.%f}')"
+        for version in range(1, LAST_VERSION + 2)  # a repair's delete is one further
+    )
+    feed = (
+        contents(spark)
+        .crossJoin(spark.sql(f"SELECT * FROM VALUES {keys} AS keys(trade_id, leg_no)"))
+        .crossJoin(spark.sql(f"SELECT * FROM VALUES {companies} AS companies(info_companyid)"))
+        .crossJoin(spark.sql(f"SELECT * FROM VALUES {versions} AS v(_commit_version, _commit_timestamp)"))
+    )
+    upserts = events.upserts(feed.selectExpr("*", "'insert' AS _change_type"), settings)
+    deletes = events.deletes(events.folded(feed.selectExpr("*", "'delete' AS _change_type"), settings), settings)
+    both = upserts.where("reason IS NULL").select("value").unionAll(deletes.select("value"))
+    bodies = [json.loads(row.value) for row in both.collect()]
+    return {_event(body): body for body in bodies}
 
 
 def _event(body: Mapping[str, Any]) -> Event:
@@ -141,9 +135,9 @@ class World:
 
     def __init__(self, spark: "SparkSession", postgres: Server, mark: str) -> None:
         self.config = load_config()
-        self.bodies = Envelopes.compute(spark).bodies
+        self.bodies = envelopes(spark)
         self.companies = {each.id: each for each in self.config.companies if each.id in COMPANIES}
-        self.key_hashes = {event.key: body["key_hash"] for event, body in self.bodies.items()}
+        self.key_hashes = {key: _sha256(key_text(key)) for key in SENT_KEYS}
         self.keys = {key_hash: key for key, key_hash in self.key_hashes.items()}
         self._hashes = {
             Row(event.company, event.key, event.content): body["row_hash"]
@@ -216,6 +210,8 @@ class World:
         if isinstance(message, Repair):
             return self.inbox_row(message.event)
         return {**self.bodies[message], "partition_id": self.partition_of(message.company, message.key)}
+
+    # Checking
 
     def check_end(self, story: Story) -> None:
         """Bring everything, then hold every database against the newest version of the source."""
@@ -295,8 +291,8 @@ class World:
         payload = self.bodies[Event(company, key, version, content)]["payload"]
         return Stored(
             version=version,
-            row_hash=hashlib.sha256(payload.encode()).hexdigest(),
-            bucket=int(hashlib.sha256(key_text(key).encode()).hexdigest()[:4], 16),
+            row_hash=_sha256(payload),
+            bucket=int(self.key_hashes[key][:4], 16),
             committed_at=committed_at(version).replace(tzinfo=None),
             values={name: _as_stored(value) for name, value in values.items()},
         )
@@ -392,6 +388,10 @@ def _as_stored(value: Any) -> Any:
     if isinstance(value, float) and not isfinite(value):
         return None
     return normalised(value)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _json(values: Mapping[str, Any]) -> str:
