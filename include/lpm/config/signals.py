@@ -91,7 +91,7 @@ _ALL = (
         "router_output_errors",
         "shard",
         "events",
-        "Events that did not fit an output and were dropped, in the last 5 minutes.",
+        "Events that did not fit an output, in the last 5 minutes; the job stops there and tries again.",
         metric=PlatformMetric(_STREAMING_JOBS, "ConversionErrors", "Total"),
     ),
     Signal(

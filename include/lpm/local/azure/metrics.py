@@ -201,7 +201,7 @@ class Meters:
         yield (job, "Errors", ""), 0  # of the query itself; a query that cannot go on ends its worker here
         for alias, output in progress.outputs.items():
             yield (job, "OutputEvents", alias), output.events
-            yield (job, "ConversionErrors", alias), output.dropped
+            yield (job, "ConversionErrors", alias), output.dropped + output.refused
 
 
 def _added(before: float | None, value: float) -> float | None:

@@ -77,10 +77,11 @@ class Board:
             output.failing_since, output.error = None, ""
             self._progress.last_error = f"{alias}: dropped a row: {error}"
 
-    def failing(self, alias: str, error: str) -> None:
-        """An output refuses and will be tried again."""
+    def failing(self, alias: str, error: str, *, refused: bool = False) -> None:
+        """An output did not take something and will be tried again; ``refused`` when it is what was in it."""
         with self._lock:
             output = self._progress.outputs[alias]
+            output.refused += refused
             output.failing_since = output.failing_since or now()
             output.error = error
             self._progress.errors += 1

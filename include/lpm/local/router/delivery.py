@@ -57,7 +57,7 @@ class Delivery:
                 self._board.dropped(self._alias, str(problem))
                 return
             log.warning("output %s: trying again in %.1f s: %s", self._alias, delay, problem)
-            self._board.failing(self._alias, str(problem))
+            self._board.failing(self._alias, str(problem), refused=isinstance(problem, Refused))
             if self._stop.wait(delay):
                 raise Stopped
             delay = min(delay * 2, MOST_RETRY_SECONDS)

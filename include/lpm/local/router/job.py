@@ -85,6 +85,7 @@ class OutputProgress(BaseModel):
 
     events: int = 0
     dropped: int = 0  # rows that did not fit a column, under error policy Drop (Azure: ConversionErrors)
+    refused: int = 0  # attempts with such a row, under error policy Stop (Azure: ConversionErrors)
     last_output_at: datetime | None = None
     failing_since: datetime | None = None  # None while it takes what it is given
     error: str = ""
