@@ -30,8 +30,11 @@ def main(chosen: Sequence[str]) -> int:
             return 130
         except Exception:
             failed = True
+            story = record.path.with_suffix(".failure.txt")
+            story.parent.mkdir(parents=True, exist_ok=True)
+            story.write_text(traceback.format_exc(), encoding="utf-8")
             traceback.print_exc()
-            record.say("FAILED; the next make soak begins with what failed")
+            record.say(f"FAILED, see {story}; the next make soak begins with what failed")
         else:
             record.say(f"done, all good: {record.path}")
     return int(failed)
