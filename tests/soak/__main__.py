@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from lpm.local import paths
 from soak.record import Record
 
-PARTS = ("convergence",)  # in their order
+PARTS = ("convergence", "rounds")  # in their order
 
 
 def main(chosen: Sequence[str]) -> int:

@@ -8,13 +8,11 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import psutil
 
 from lpm.clients.databricks import DatabricksClient
 from lpm.clients.evidence import EvidenceStore
-from lpm.local import paths
 from lpm.local.cloud import airflow, control
 from lpm.local.cloud.parts import ENVIRONMENT, Cloud
 from lpm.local.cloud.status import status
@@ -22,10 +20,12 @@ from lpm.local.cloud.supervision import Supervisor
 from lpm.local.demo.faults import Fault, FaultMaker
 from lpm.local.demo.pipeline import Pipeline, wait_until
 from lpm.local.demo.traffic import INSERTED, Traffic
-from lpm.local.soak.record import Record, counted
 from lpm.procedures.reconciliation.result import CompanyResult, Verdict
 from lpm.procedures.reconciliation.round import Round, Wanted
+from soak.counts import Counts, counted
+from soak.record import Record
 
+ROUNDS = 1_000
 FIRST_ROWS = 2_000
 FAULT_EVERY, KILL_EVERY = 3, 20  # rounds
 ROUNDS_OF_TRAFFIC = 40  # then the traffic pauses, and every value is compared
@@ -38,40 +38,37 @@ PARTS = ("kafka", "event-hubs", "postgres", "databricks", "azure", "airflow-sche
 Report = Callable[[str], None]
 
 
-def soak(rounds: int, report: Report = print, folder: Path | None = None) -> Record:
-    """Go on until ``rounds`` rounds are recorded, over all runs.
+def run(record: Record) -> None:
+    """Go on until ``ROUNDS`` rounds are counted, over all runs, in a local cloud of its own.
 
     Raises:
-        RuntimeError, OSError: the local cloud could not be started.
+        RuntimeError: there was a false alarm, or a fault was not found, named or repaired; all of them, in words.
+        OSError: the local cloud could not be started.
     """
-    folder = folder or paths.home() / "soak"
-    file = folder / "rounds.json"
-    record = Record.read(file)
-    cloud = control.up(report, folder / "cloud")
-    os.environ.update(
-        airflow.environment(cloud.folder / "airflow", cloud.state, cloud.endpoints, cloud.config, ENVIRONMENT)
-    )
+    counts = Counts.read(record.path)
+    folder = record.path.parent / "cloud"
+    cloud = control.up(record.say, folder)
+    connections = airflow.environment(cloud.folder / "airflow", cloud.state, cloud.endpoints, cloud.config, ENVIRONMENT)
+    os.environ.update(connections)
     pipeline = Pipeline.of(cloud)
     pipeline.source.create(FIRST_ROWS)
     pipeline.run_dag("go_live", {"reason": "soak"})
     maker = FaultMaker(pipeline, pipeline.addresses(cloud))
     try:
-        while record.rounds < rounds:
+        while counts.rounds < ROUNDS:
             with _LastingTraffic(pipeline):
-                for _ in range(ROUNDS_OF_TRAFFIC):
-                    if record.rounds >= rounds:
-                        break
-                    _Soaked(cloud, pipeline, maker, record, report).round()
-                    record.write(file)
-            verdicts = pipeline.catch_up()
-            if different := [verdict.company for verdict in verdicts if not verdict.equal]:
-                record.failures.append(f"round {record.rounds}: {', '.join(different)} differ after the traffic")
-            record.write(file)
-            report(f"source = targets after round {record.rounds}: {not different}")
+                for _ in range(min(ROUNDS_OF_TRAFFIC, ROUNDS - counts.rounds)):
+                    _Soaked(cloud, pipeline, maker, counts, record.say).round()
+                    counts.write(record.path)
+            if different := [verdict.company for verdict in pipeline.catch_up() if not verdict.equal]:
+                counts.failures.append(f"round {counts.rounds}: {', '.join(different)} differ after the traffic")
+            counts.write(record.path)
+            record.say(f"source = targets after round {counts.rounds}: {not different}")
     finally:
         maker.close()
-        control.down(report, folder / "cloud")
-    return record
+        control.down(record.say, folder)
+    if not counts.right:
+        raise RuntimeError("\n".join([str(counts), *counts.failures]))
 
 
 class _LastingTraffic(threading.Thread):
@@ -106,11 +103,11 @@ class _LastingTraffic(threading.Thread):
 class _Soaked:
     """One round."""
 
-    def __init__(self, cloud: Cloud, pipeline: Pipeline, maker: FaultMaker, record: Record, report: Report) -> None:
+    def __init__(self, cloud: Cloud, pipeline: Pipeline, maker: FaultMaker, counts: Counts, report: Report) -> None:
         self._cloud, self._pipeline, self._maker = cloud, pipeline, maker
-        self._record, self._report = record, report
-        self._number = record.rounds + 1
-        self._random = random.Random(self._number)  # noqa: S311  the same round is the same again
+        self._counts, self._report = counts, report
+        self._number = counts.rounds + 1
+        self._random = random.Random(self._number)
 
     def round(self) -> None:
         """Perhaps a kill, perhaps a fault, then a comparison of every company."""
@@ -121,8 +118,8 @@ class _Soaked:
         results = self._results()
         for result in results:
             self._judge(result, fault if fault and fault.company == result.company else None)
-        self._record.rounds = self._number
-        self._report(f"round {self._number} ({time.monotonic() - begun:.0f} s): {self._record}")
+        self._counts.rounds = self._number
+        self._report(f"round {self._number} ({time.monotonic() - begun:.0f} s): {self._counts}")
 
     def _results(self) -> list[CompanyResult]:
         moment = datetime.now(UTC) + timedelta(hours=self._number)  # each round has another slice
@@ -139,25 +136,25 @@ class _Soaked:
         return [this_round.reconcile(company, ledger.through) for company in self._pipeline.config.companies]
 
     def _judge(self, result: CompanyResult, fault: Fault | None) -> None:
-        record = self._record
-        record.comparisons += 1
-        record.in_flight += result.in_flight
-        record.late += result.late
+        counts = self._counts
+        counts.comparisons += 1
+        counts.in_flight += result.in_flight
+        counts.late += result.late
         if fault is None:
             if result.verdict is not Verdict.PASS:
-                record.false_alarms += 1
+                counts.false_alarms += 1
                 self._fail(f"company {result.company}: {result.summary}")
             return
         kind = fault.kind.value
         if result.differences == {kind: 1}:
-            record.found = counted(record.found, kind)
+            counts.found = counted(counts.found, kind)
         else:
             self._fail(f"company {fault.company}: {kind} {fault.key_hash} was judged as {result.summary}")
         if result.repaired == 1:
-            record.repaired = counted(record.repaired, kind)
+            counts.repaired = counted(counts.repaired, kind)
 
     def _fail(self, what: str) -> None:
-        self._record.failures.append(f"round {self._number}: {what}")
+        self._counts.failures.append(f"round {self._number}: {what}")
         self._report(f"round {self._number}: {what}")
 
     def _fault(self) -> Fault:
@@ -174,17 +171,17 @@ class _Soaked:
             lambda: self._maker.copy(company, key, other),
         ]
         fault = self._random.choice(makers)()
-        self._record.faults = counted(self._record.faults, fault.kind.value)
+        self._counts.faults = counted(self._counts.faults, fault.kind.value)
         return fault
 
     def _kill(self) -> None:
         """kill -9 of a random part; nobody helps it up."""
         name = self._random.choice([*CHILDREN, *PARTS])
-        self._record.kills = counted(self._record.kills, name)
+        self._counts.kills = counted(self._counts.kills, name)
         self._report(f"round {self._number}: kill -9 of {name}")
         _kill_tree(_child(self._cloud, CHILDREN[name]) if name in CHILDREN else _part(self._cloud, name))
         wait_until(lambda: self._has_recovered(name), f"{name} and everything behind it", RECOVERY_SECONDS)
-        self._record.recovered = counted(self._record.recovered, name)
+        self._counts.recovered = counted(self._counts.recovered, name)
 
     def _has_recovered(self, name: str) -> bool:
         """Whether the part is back and a change that was committed since then is in every database."""

@@ -1,4 +1,4 @@
-"""What a soak has seen so far. It is kept between runs, so a soak that was stopped goes on."""
+"""What the rounds have seen so far. Kept between runs, so a soak that was stopped goes on."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from lpm.local.files import write_atomically
 
 
-class Record(BaseModel):
+class Counts(BaseModel):
     """Counts over all runs. ``faults`` and ``repaired`` are by class, ``kills`` by part."""
 
     rounds: int = 0
@@ -27,7 +27,7 @@ class Record(BaseModel):
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """The record so far, an empty one before the first run."""
+        """The counts so far, an empty one before the first run."""
         return cls.model_validate_json(file.read_text()) if file.exists() else cls()
 
     def write(self, file: Path) -> None:
