@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from alert_world import AURORA, HERE, O_NEILL, acknowledgement, look, observation, rules
+from alert_world import AURORA, CONFIG, HERE, LOCAL, O_NEILL, acknowledgement, look, observation, rules
+from lpm.config.alerts import load_alerts, threshold
+from lpm.config.signals import SIGNALS
 from lpm.procedures.alerts.evaluation import NO_LONGER_CONFIGURED, NOT_OBSERVED, Round, Rules, evaluate
 from lpm.procedures.alerts.observations import Observation, Subject, unknown
 from lpm.procedures.alerts.state import Delivery, Notice, State
@@ -191,3 +193,27 @@ def test_an_objective_is_the_limit_where_an_alert_names_one():
     for value, expected in ((60, []), (60.1, [(0, "fired")])):
         seen = Observation(signal="latency_p95_seconds", subject=AURORA, value=value)
         assert kinds(play([look(0, seen)], rules(late))[0]) == expected
+
+
+OBSERVED = [
+    alert
+    for alert in load_alerts().alerts
+    if "dag" in alert.evaluated_in and SIGNALS[alert.signal].observed_by != "each"  # those have tests of their own
+]
+
+
+@pytest.mark.parametrize("alert", OBSERVED, ids=lambda alert: alert.id)
+def test_each_alert_that_is_shipped_fires_beyond_its_limit_and_not_within(alert):
+    kind = SIGNALS[alert.signal].subject
+    subject = {"company": AURORA, "environment": HERE, "shard": Subject(kind="shard", name="shard-01")}[kind]
+    using = Rules(CONFIG, load_alerts(), LOCAL, SIGNALS[alert.signal].observed_by)
+    limit, above = threshold(alert.when, CONFIG), alert.when.comparison.startswith(">")
+
+    def fired(value: float) -> list[str]:
+        seen = Observation(signal=alert.signal, subject=subject, value=value)
+        moments = (0, alert.lasting.total_seconds() / 60)
+        told, _ = play([look(minute, seen, subjects=(subject,)) for minute in moments], using)
+        return [notice.incident.alert for _, notice in told if notice.kind == "fired"]
+
+    assert alert.id in fired(limit + 1 if above else limit - 1)
+    assert alert.id not in fired(limit - 1 if above else limit + 1)
