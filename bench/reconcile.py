@@ -183,7 +183,7 @@ def _world(rows: int) -> Iterator[World]:
             processes.wait_until(
                 lambda: processes.accepts(port), "the stand-in", 90, process, folder / "databricks.log"
             )
-            from databricks.sdk import WorkspaceClient  # noqa: PLC0415  slow
+            from databricks.sdk import WorkspaceClient
 
             workspace = WorkspaceClient(host=f"http://127.0.0.1:{port}", token=token)
             table = names.source_table(config, local)

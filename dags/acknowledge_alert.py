@@ -12,8 +12,8 @@ from lpm.config import Config, Environment
 def tasks(_: Config, environment: Environment) -> None:
     @task
     def acknowledge(params: Any = None, dag_run: Any = None) -> dict[str, Any]:
-        from lpm.clients.evidence import EvidenceStore  # noqa: PLC0415
-        from lpm.procedures.acknowledge_alert import Request, acknowledge_alert  # noqa: PLC0415
+        from lpm.clients.evidence import EvidenceStore
+        from lpm.procedures.acknowledge_alert import Request, acknowledge_alert
 
         request = Request(
             alert=params["alert"],

@@ -22,9 +22,9 @@ def tasks(config: Config, environment: Environment) -> None:
 
     @task(**ONE_LOOK)
     def stream(ti: Any = None) -> dict[str, Any]:
-        from lpm.clients.evidence import EvidenceStore  # noqa: PLC0415
-        from lpm.procedures.monitor import looks  # noqa: PLC0415
-        from lpm.procedures.monitor.stream import look_at_stream  # noqa: PLC0415
+        from lpm.clients.evidence import EvidenceStore
+        from lpm.procedures.monitor import looks
+        from lpm.procedures.monitor.stream import look_at_stream
 
         seen = looks.read_seen(EvidenceStore(environment))
         found = look_at_stream(config, environment, DatabricksClient.of(environment), seen, datetime.now(UTC))
@@ -33,9 +33,9 @@ def tasks(config: Config, environment: Environment) -> None:
 
     @task(**ONE_LOOK)
     def definitions(ti: Any = None) -> dict[str, Any]:
-        from lpm.config.alerts import load_alerts  # noqa: PLC0415
-        from lpm.procedures.monitor import looks  # noqa: PLC0415
-        from lpm.procedures.monitor.definitions import look_at_credentials, look_at_definitions  # noqa: PLC0415
+        from lpm.config.alerts import load_alerts
+        from lpm.procedures.monitor import looks
+        from lpm.procedures.monitor.definitions import look_at_credentials, look_at_definitions
 
         with ResourceManager(environment.azure) as manager:
             found = look_at_definitions(config, environment, manager, DatabricksClient.of(environment))
@@ -45,8 +45,8 @@ def tasks(config: Config, environment: Environment) -> None:
 
     @task(**ONE_LOOK, map_index_template="{{ task.op_kwargs['shard'] }}")
     def shard(shard: str, ti: Any = None) -> dict[str, Any]:
-        from lpm.procedures.monitor import looks  # noqa: PLC0415
-        from lpm.procedures.monitor.shard import look_at_shard  # noqa: PLC0415
+        from lpm.procedures.monitor import looks
+        from lpm.procedures.monitor.shard import look_at_shard
 
         with ResourceManager(environment.azure) as manager:
             found = look_at_shard(environment, shard, manager, datetime.now(UTC))
@@ -56,10 +56,10 @@ def tasks(config: Config, environment: Environment) -> None:
     # Also when the stream could not be looked at: a database has more to say than how far it is behind the source.
     @task(**ONE_LOOK, trigger_rule=TriggerRule.ALL_DONE, map_index_template="{{ task.op_kwargs['company'] }}")
     def company(company: str, ti: Any = None) -> dict[str, Any]:
-        from lpm.clients.evidence import EvidenceStore  # noqa: PLC0415
-        from lpm.clients.target_database import TargetDatabase  # noqa: PLC0415
-        from lpm.procedures.monitor import looks  # noqa: PLC0415
-        from lpm.procedures.monitor.company import look_at_company  # noqa: PLC0415
+        from lpm.clients.evidence import EvidenceStore
+        from lpm.clients.target_database import TargetDatabase
+        from lpm.procedures.monitor import looks
+        from lpm.procedures.monitor.company import look_at_company
 
         only_when_checked(ti)
         seen = looks.read_seen(EvidenceStore(environment))
@@ -73,12 +73,12 @@ def tasks(config: Config, environment: Environment) -> None:
 
     @task(trigger_rule=TriggerRule.ALL_DONE)
     def tell(ti: Any = None, dag_run: Any = None) -> dict[str, Any]:
-        from lpm.clients.evidence import EvidenceStore  # noqa: PLC0415
-        from lpm.config.alerts import load_alerts  # noqa: PLC0415
-        from lpm.procedures.alerts.evaluation import Rules  # noqa: PLC0415
-        from lpm.procedures.alerts.observations import Observation  # noqa: PLC0415
-        from lpm.procedures.monitor import looks  # noqa: PLC0415
-        from lpm.procedures.monitor.round import Looks, finish_round  # noqa: PLC0415
+        from lpm.clients.evidence import EvidenceStore
+        from lpm.config.alerts import load_alerts
+        from lpm.procedures.alerts.evaluation import Rules
+        from lpm.procedures.alerts.observations import Observation
+        from lpm.procedures.monitor import looks
+        from lpm.procedures.monitor.round import Looks, finish_round
 
         only_when_checked(ti)
 

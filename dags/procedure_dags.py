@@ -128,9 +128,9 @@ def report(outcome: Outcome) -> dict[str, Any]:
 
 def links(dag_run: Any) -> Any:
     """Where messages about a run lead: Airflow, the run, and the runbooks that Airflow serves."""
-    from airflow.sdk.configuration import conf  # noqa: PLC0415  only a few tasks need it
+    from airflow.sdk.configuration import conf
 
-    from lpm.procedures.alerts.telling import Links  # noqa: PLC0415
+    from lpm.procedures.alerts.telling import Links
 
     base = conf.get("api", "base_url", fallback="") or "http://localhost:8080"
     return Links(base=base, run=f"{base.rstrip('/')}/dags/{dag_run.dag_id}/runs/{quote(dag_run.run_id)}")

@@ -19,8 +19,8 @@ def tasks(config: Config, environment: Environment) -> None:
     companies = {company.id: company for company in config.companies}
 
     def round_of(dag_run: Any, params: Any) -> Any:
-        from lpm.clients.evidence import EvidenceStore  # noqa: PLC0415  heavy
-        from lpm.procedures.reconciliation.round import Round, Wanted  # noqa: PLC0415  heavy
+        from lpm.clients.evidence import EvidenceStore
+        from lpm.procedures.reconciliation.round import Round, Wanted
 
         return Round(
             config,
@@ -75,7 +75,7 @@ def tasks(config: Config, environment: Environment) -> None:
 
     @task
     def strangers(ti: Any = None) -> dict[str, Any]:
-        from lpm.clients.target_servers import unknown_databases  # noqa: PLC0415  heavy
+        from lpm.clients.target_servers import unknown_databases
 
         found = tuple(unknown_databases(environment))
         ti.xcom_push(UNKNOWN, list(found))
@@ -83,12 +83,12 @@ def tasks(config: Config, environment: Environment) -> None:
 
     @task(trigger_rule=TriggerRule.ALL_DONE)
     def tell(ti: Any = None, dag_run: Any = None) -> dict[str, Any]:
-        from lpm.clients.evidence import EvidenceStore  # noqa: PLC0415  heavy
-        from lpm.config.alerts import load_alerts  # noqa: PLC0415
-        from lpm.procedures.alerts.evaluation import Rules  # noqa: PLC0415
-        from lpm.procedures.reconciliation.ledger import Ledger  # noqa: PLC0415
-        from lpm.procedures.reconciliation.result import CompanyResult  # noqa: PLC0415
-        from lpm.procedures.reconciliation.telling import Found, finish_round  # noqa: PLC0415
+        from lpm.clients.evidence import EvidenceStore
+        from lpm.config.alerts import load_alerts
+        from lpm.procedures.alerts.evaluation import Rules
+        from lpm.procedures.reconciliation.ledger import Ledger
+        from lpm.procedures.reconciliation.result import CompanyResult
+        from lpm.procedures.reconciliation.telling import Found, finish_round
 
         asked = ti.xcom_pull(task_ids="chosen")
         if not asked:

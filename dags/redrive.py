@@ -21,7 +21,7 @@ def tasks(config: Config, environment: Environment) -> None:
 
     @task(map_index_template="{{ task.op_kwargs['company'] }}")  # one line for each company, with its name
     def send(company: str, params: Any = None) -> dict[str, Any]:
-        from lpm.procedures.reconciliation.by_hand import redrive_company  # noqa: PLC0415  heavy
+        from lpm.procedures.reconciliation.by_hand import redrive_company
 
         return report(
             redrive_company(

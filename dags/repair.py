@@ -18,7 +18,7 @@ def tasks(config: Config, environment: Environment) -> None:
 
     @task
     def send(params: Any = None) -> dict[str, Any]:
-        from lpm.procedures.reconciliation.by_hand import repair_company  # noqa: PLC0415  heavy
+        from lpm.procedures.reconciliation.by_hand import repair_company
 
         return report(
             repair_company(

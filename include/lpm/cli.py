@@ -69,7 +69,7 @@ def _add_local(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _config_check(_: argparse.Namespace) -> int:
-    from lpm.config.alerts import load_alerts  # noqa: PLC0415
+    from lpm.config.alerts import load_alerts
 
     alerts = load_alerts()  # with the faults of all other files, should there be any
     config = load_config()
@@ -81,8 +81,8 @@ def _config_check(_: argparse.Namespace) -> int:
 
 
 def _render(options: argparse.Namespace) -> int:
-    from lpm import derived  # noqa: PLC0415
-    from lpm.local import paths  # noqa: PLC0415
+    from lpm import derived
+    from lpm.local import paths
 
     drifts = derived.drifted(load_config(), paths.checkout())
     if options.check:
@@ -99,13 +99,13 @@ def _render(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from lpm.local.demo import run  # noqa: PLC0415
+    from lpm.local.demo import run
 
     return run.demo(once=options.once)
 
 
 def _local(options: argparse.Namespace) -> int:
-    from lpm.local import commands  # noqa: PLC0415
+    from lpm.local import commands
 
     return commands.run(options)
 

@@ -14,7 +14,7 @@ def load_dags() -> Callable[..., Any]:
     """Makes a DagBag with ``LPM_ENVIRONMENTS`` set to its argument; None leaves the variable out."""
 
     def load(environments: str | None) -> Any:
-        from airflow.dag_processing.dagbag import BundleDagBag  # noqa: PLC0415  five seconds, only for these tests
+        from airflow.dag_processing.dagbag import BundleDagBag
 
         with pytest.MonkeyPatch.context() as patch:
             patch.delenv("LPM_ENVIRONMENTS", raising=False)

@@ -123,7 +123,7 @@ def test_every_page_belongs_to_a_procedure():
 
 
 def test_airflow_can_store_every_dag(dags):
-    from airflow.serialization.serialized_objects import DagSerialization  # noqa: PLC0415  slow
+    from airflow.serialization.serialized_objects import DagSerialization
 
     for dag in dags.values():
         DagSerialization.to_dict(dag)

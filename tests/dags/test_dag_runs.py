@@ -8,7 +8,7 @@ import pytest
 @pytest.fixture(autouse=True)
 def local_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A database for Airflow, which reads the DAG files again and must find the local ones there."""
-    from airflow.utils.db import initdb  # noqa: PLC0415  slow
+    from airflow.utils.db import initdb
 
     monkeypatch.setenv("LPM_ENVIRONMENTS", "local")
     initdb()

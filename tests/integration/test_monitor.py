@@ -455,8 +455,8 @@ def test_everything_is_as_it_was_and_nobody_is_told_anything(pipeline, store):
 @pytest.fixture
 def local_dags(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The local DAGs, and a database for Airflow."""
-    from airflow.dag_processing.dagbag import BundleDagBag  # noqa: PLC0415  slow
-    from airflow.utils.db import initdb  # noqa: PLC0415
+    from airflow.dag_processing.dagbag import BundleDagBag
+    from airflow.utils.db import initdb
 
     monkeypatch.setenv("LPM_ENVIRONMENTS", "local")
     initdb()

@@ -403,8 +403,8 @@ def test_a_stream_that_fails_shows_its_error(databricks, deployed, source):
 @pytest.fixture
 def local_dags(cloud: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The local DAGs, and a database for Airflow."""
-    from airflow.dag_processing.dagbag import BundleDagBag  # noqa: PLC0415  slow
-    from airflow.utils.db import initdb  # noqa: PLC0415
+    from airflow.dag_processing.dagbag import BundleDagBag
+    from airflow.utils.db import initdb
 
     monkeypatch.setenv("LPM_ENVIRONMENTS", "local")
     initdb()

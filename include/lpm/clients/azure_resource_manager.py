@@ -82,7 +82,7 @@ class AirflowLogin:
     """Signs in as an Airflow connection of type ``azure`` says (extra ``use_azure_identity_object`` must be true)."""
 
     def __init__(self, connection_id: str) -> None:
-        from airflow.providers.microsoft.azure.hooks.base_azure import AzureBaseHook  # noqa: PLC0415  slow to import
+        from airflow.providers.microsoft.azure.hooks.base_azure import AzureBaseHook
 
         self._hook = AzureBaseHook(conn_id=connection_id)
         self._connection_id = connection_id

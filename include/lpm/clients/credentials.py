@@ -24,8 +24,8 @@ def expiry(connections: Iterable[str]) -> Mapping[str, datetime | None]:
 
 
 def _expiry(name: str) -> datetime | None:
-    from airflow.sdk import BaseHook  # noqa: PLC0415  nothing below dags/ imports Airflow at its top
-    from airflow.sdk.exceptions import AirflowNotFoundException  # noqa: PLC0415
+    from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:
         text = BaseHook.get_connection(name).extra_dejson.get(EXPIRES_ON)

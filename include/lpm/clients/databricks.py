@@ -315,7 +315,7 @@ class DatabricksClient:
 
     @cached_property
     def _hook(self) -> "DatabricksHook":
-        from airflow.providers.databricks.hooks.databricks import DatabricksHook  # noqa: PLC0415  heavy
+        from airflow.providers.databricks.hooks.databricks import DatabricksHook
 
         return DatabricksHook(self.connection, caller="lpm")
 
@@ -326,7 +326,7 @@ class DatabricksClient:
         return answer
 
     def _through_hook(self, what: str, call: Callable[[], Any]) -> Any:
-        from airflow.providers.common.compat.sdk import AirflowException  # noqa: PLC0415  heavy
+        from airflow.providers.common.compat.sdk import AirflowException
 
         try:
             return call()
@@ -344,7 +344,7 @@ class DatabricksClient:
             body: JSON, or bytes as they are.
             repeatable: Whether doing it twice is the same as once; then server errors and lost answers are retried.
         """
-        import requests  # noqa: PLC0415  comes with the hook
+        import requests
 
         for attempt in range(1, TRIES + 1):
             try:
@@ -365,7 +365,7 @@ class DatabricksClient:
         raise AssertionError("the last try returns or raises")
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | bytes | None) -> "requests.Response":
-        import requests  # noqa: PLC0415  comes with the hook
+        import requests
 
         hook = self._hook
         is_bytes = isinstance(body, bytes)

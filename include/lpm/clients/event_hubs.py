@@ -116,7 +116,7 @@ class HubLogin:
         Raises:
             SecretMissing: the connection lacks the connection string that the environment logs in with.
         """
-        from airflow.sdk import BaseHook  # noqa: PLC0415  heavy outside Airflow
+        from airflow.sdk import BaseHook
 
         extra = BaseHook.get_connection(environment.azure.connection).extra_dejson
         place = {"endpoint": extra.get(ENDPOINT, ""), "ca_file": extra.get(CA_FILE, "")}
@@ -151,7 +151,7 @@ class EventHub:
             HubDiffers: it has another number of partitions than the configuration says.
             EventHubError: it is not there or cannot be reached, or we may not send.
         """
-        from azure.eventhub.exceptions import EventHubError as AzureEventHubError  # noqa: PLC0415  slow to import
+        from azure.eventhub.exceptions import EventHubError as AzureEventHubError
 
         try:
             with self._new_client() as client:
@@ -204,7 +204,7 @@ class EventHub:
         return f"hub {self.hub} of namespace {self.namespace}"
 
     def _new_client(self) -> "EventHubProducerClient":
-        from azure.eventhub import EventHubProducerClient, TransportType  # noqa: PLC0415  slow to import
+        from azure.eventhub import EventHubProducerClient, TransportType
 
         # It tells of every change of every link's state.
         logging.getLogger("azure.eventhub").setLevel(logging.WARNING)
@@ -236,8 +236,8 @@ class _Sending:
     """One call of :meth:`EventHub.send`: the batches that are being filled and the connection."""
 
     def __init__(self, hub: EventHub, connect: "Callable[[], EventHubProducerClient]", patience: Patience) -> None:
-        from azure.eventhub import EventData  # noqa: PLC0415  slow to import
-        from azure.eventhub.exceptions import EventHubError as AzureEventHubError  # noqa: PLC0415
+        from azure.eventhub import EventData
+        from azure.eventhub.exceptions import EventHubError as AzureEventHubError
 
         self.sent = self.batches = self.retries = 0
         self.waited_seconds = 0.0
@@ -330,14 +330,14 @@ class _HookCredential:
 
     def get_token(self, *scopes: str, **options: Any) -> Any:
         """A token for the scopes."""
-        from airflow.providers.microsoft.azure.hooks.base_azure import AzureBaseHook  # noqa: PLC0415  slow to import
+        from airflow.providers.microsoft.azure.hooks.base_azure import AzureBaseHook
 
         return AzureBaseHook(conn_id=self._connection_id).get_token(*scopes, **options)
 
 
 def _condition(error: Exception) -> str:
     """The AMQP condition behind a failure, without its prefix; empty when there is none."""
-    from azure.eventhub.exceptions import AuthenticationError  # noqa: PLC0415  slow to import
+    from azure.eventhub.exceptions import AuthenticationError
 
     condition = str(getattr(error, "error", "") or "")
     # A token that was refused has no condition of its own. Azure-eventhub calls a login that timed out internal-error.

@@ -23,8 +23,8 @@ def event_hubs_secrets(environment: Environment) -> Mapping[str, str]:
     Raises:
         SecretMissing: the connection does not hold what this way of logging in needs.
     """
-    from airflow.sdk import BaseHook  # noqa: PLC0415  heavy outside Airflow
-    from airflow.sdk.log import mask_secret  # noqa: PLC0415
+    from airflow.sdk import BaseHook
+    from airflow.sdk.log import mask_secret
 
     extra = BaseHook.get_connection(environment.azure.connection).extra_dejson
 

@@ -98,7 +98,7 @@ class EvidenceStore:
 
     @cached_property
     def _root(self) -> "ObjectStoragePath":
-        from airflow.sdk import ObjectStoragePath  # noqa: PLC0415  slow to import
+        from airflow.sdk import ObjectStoragePath
 
         return ObjectStoragePath(self._url, conn_id=self._connection)
 

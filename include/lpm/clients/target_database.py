@@ -77,7 +77,7 @@ def database_url(environment: Environment, server: str, database: str) -> URL:
     Raises:
         airflow.exceptions.AirflowNotFoundException: no such connection.
     """
-    from airflow.sdk import BaseHook  # noqa: PLC0415  nothing below dags/ imports Airflow at its top
+    from airflow.sdk import BaseHook
 
     connection = BaseHook.get_connection(environment.sql.connection)
     login = connection.login, connection.password

@@ -94,7 +94,7 @@ def certificate_bundle() -> Path | None:
 
 
 def _trust_store(bundle: bytes) -> bytes:
-    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415  slow, needed once
+    from cryptography.hazmat.primitives.serialization import (
         BestAvailableEncryption,
         pkcs12,
     )
@@ -107,7 +107,7 @@ def _trust_store(bundle: bytes) -> bytes:
 
 
 def _certificates(bundle: bytes) -> "Iterator[x509.Certificate]":
-    from cryptography import x509  # noqa: PLC0415  slow, needed once
+    from cryptography import x509
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # real bundles hold old certificates that break today's rules

@@ -114,8 +114,8 @@ class Broker:
         """Whether the broker answers a client that has logged in."""
         if not processes.accepts(self.port):
             return False
-        from confluent_kafka import KafkaException  # noqa: PLC0415  local parts only
-        from confluent_kafka.admin import AdminClient  # noqa: PLC0415
+        from confluent_kafka import KafkaException
+        from confluent_kafka.admin import AdminClient
 
         try:
             AdminClient({**self.client_settings(), "log_level": "0"}).list_topics(timeout=2)

@@ -86,7 +86,7 @@ class Server:
 
     def create_database(self, name: str) -> None:
         """Create a database unless it exists."""
-        from psycopg import connect, errors, sql  # noqa: PLC0415  local parts only
+        from psycopg import connect, errors, sql
 
         with closing(connect(self._dsn(), autocommit=True)) as connection:
             if connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
@@ -126,7 +126,7 @@ class Server:
         """Whether the server takes a login."""
         if not processes.accepts(self.port):
             return False
-        from psycopg import OperationalError, connect  # noqa: PLC0415  local parts only
+        from psycopg import OperationalError, connect
 
         try:
             with closing(connect(self._dsn(), connect_timeout=2)):
@@ -235,7 +235,7 @@ def _can_run(program: Path, user: str) -> bool:
 
 def _remove_stale_pid_file(data: Path) -> None:
     """A killed server leaves its pid file; PostgreSQL would respect it if the number is in use again."""
-    import psutil  # noqa: PLC0415  local parts only
+    import psutil
 
     path = data / "postmaster.pid"
     if not path.exists():

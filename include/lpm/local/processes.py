@@ -96,6 +96,6 @@ def account(user: str | None) -> dict[str, Any]:
     """Options for ``subprocess`` that run a child as another account. Only root may; None is this account."""
     if user is None:
         return {}
-    import pwd  # noqa: PLC0415  not there on every system; only root comes here
+    import pwd
 
     return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}

@@ -57,7 +57,7 @@ def session(
         memory: Heap of the JVM, such as ``"1g"``.
         extra_conf: Settings that add to, or override, the ones all local sessions share.
     """
-    from pyspark.sql import SparkSession  # noqa: PLC0415  heavy: only the processes that run Spark pay for it
+    from pyspark.sql import SparkSession
 
     warehouse.mkdir(parents=True, exist_ok=True)
     os.environ["JAVA_HOME"] = str(java_home())

@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def _end_orphans(supervisor_url: str) -> None:
-    import psutil  # noqa: PLC0415  only after the cheap part
+    import psutil
 
     children = psutil.Process(os.getppid()).children()
     with contextlib.suppress(OSError, Error):  # then nobody knows which are orphans: leave them
@@ -38,7 +38,7 @@ def _end_orphans(supervisor_url: str) -> None:
 
 
 def _end(process: Any) -> None:
-    import psutil  # noqa: PLC0415
+    import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):
         family = [process, *process.children(recursive=True)]
@@ -53,7 +53,7 @@ def _end(process: Any) -> None:
 
 
 def _become(user: str) -> None:
-    import pwd  # noqa: PLC0415  only root comes here
+    import pwd
 
     account = pwd.getpwnam(user)
     os.setgroups([])

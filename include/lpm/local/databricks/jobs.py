@@ -126,7 +126,7 @@ def _cluster_of(settings: Settings) -> Settings:
 
 def _as_vendor_reads(settings: Settings) -> Settings:
     """What the vendor's SDK understands of the settings; it drops what the API does not know."""
-    from databricks.sdk.service.jobs import JobSettings  # noqa: PLC0415  takes a second, only for jobs
+    from databricks.sdk.service.jobs import JobSettings
 
     try:
         return JobSettings.from_dict(settings).as_dict()

@@ -82,7 +82,7 @@ def entry_point(package: str, name: str) -> Callable[[], object]:
 
 
 def _run(launch: Launch) -> None:
-    from lpm.local.spark import session  # noqa: PLC0415  heavy: first make sure that this process dies with its parent
+    from lpm.local.spark import session
 
     spark = session(launch.warehouse, launch.app, launch.memory, launch.spark_conf)
     # The wheel must bring its own code: this checkout, where the same package lies beside lpm, leaves the path.

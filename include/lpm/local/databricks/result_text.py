@@ -39,7 +39,7 @@ def describe(frame: "DataFrame") -> list[dict[str, Any]]:
 
 
 def _text(column: "Column", kind: "DataType") -> "Column":
-    from pyspark.sql import functions as f  # noqa: PLC0415  heavy: only the stand-in's statement threads pay for it
+    from pyspark.sql import functions as f
 
     match kind.typeName():
         case "binary":

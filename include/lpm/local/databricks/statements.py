@@ -211,7 +211,7 @@ def _literals(session: "SparkSession", parameters: Sequence[Parameter]) -> "dict
     """The parameters as literals of exactly their declared types, for the markers of a statement."""
     if not parameters:
         return {}
-    from pyspark.sql import Column, functions  # noqa: PLC0415  heavy: only statement threads pay for it
+    from pyspark.sql import Column, functions
 
     casts = ", ".join(f"CAST(:p{index} AS {parameter.type})" for index, parameter in enumerate(parameters))
     texts = {f"p{index}": functions.lit(parameter.value) for index, parameter in enumerate(parameters)}
@@ -247,7 +247,7 @@ def _chunks(rows: list[list[str | None]]) -> Iterator[list[list[str | None]]]:
 
 def _explain(error: Exception) -> tuple[dict[str, str], str | None]:
     """``status.error`` and ``status.sql_state``."""
-    from pyspark.errors import PySparkException  # noqa: PLC0415  heavy
+    from pyspark.errors import PySparkException
 
     if isinstance(error, PySparkException):
         return {"error_code": "BAD_REQUEST", "message": str(error)}, error.getSqlState()
@@ -258,7 +258,7 @@ def _explain(error: Exception) -> tuple[dict[str, str], str | None]:
 
 def _leave_when_spark_is_gone(error: Exception) -> None:
     """Without its JVM the stand-in is of no use: it ends, and whoever supervises it starts it again."""
-    from py4j.protocol import Py4JNetworkError  # noqa: PLC0415  heavy
+    from py4j.protocol import Py4JNetworkError
 
     if isinstance(error, Py4JNetworkError | ConnectionError):
         _leave()

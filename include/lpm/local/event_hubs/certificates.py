@@ -29,9 +29,9 @@ class Certificates:
     def make(self) -> None:
         """Write both. The authority's own key is kept nowhere."""
         # Slow to import, and the server itself does not need it.
-        from cryptography import x509  # noqa: PLC0415
-        from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
-        from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
 
         now = datetime.now(UTC)
         authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
