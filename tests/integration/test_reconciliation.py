@@ -4,6 +4,8 @@ import json
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -12,6 +14,7 @@ from stand_ins import serve
 
 from lpm.clients.databricks import DatabricksClient
 from lpm.clients.event_hubs import EventHub
+from lpm.clients.evidence import EvidenceStore
 from lpm.clients.target_snapshot import snapshot
 from lpm.config import load_config
 from lpm.local import processes
@@ -20,8 +23,10 @@ from lpm.procedures.reconciliation import ledger
 from lpm.procedures.reconciliation.comparison import DEAD_LETTER, Kind
 from lpm.procedures.reconciliation.ledger import Ledger, Slice
 from lpm.procedures.reconciliation.repair import Repairer
-from lpm.procedures.reconciliation.result import Verdict, VerifiedThrough
+from lpm.procedures.reconciliation.result import CompanyResult, Verdict, VerifiedThrough
+from lpm.procedures.reconciliation.round import Round, Wanted
 from lpm.procedures.reconciliation.settling import first_still_differing
+from lpm.render.names import EVIDENCE_VARIABLE
 
 EVERYTHING = Slice.everything()
 NO_HUB = EventHub(load_config().environment("local"), "never connected to")
@@ -284,3 +289,34 @@ def test_a_database_without_watermark_is_skipped_and_verified_no_further(world: 
     assert result.verdict is Verdict.SKIPPED
     before = VerifiedThrough(version=1, at=datetime.now(UTC) - timedelta(hours=1))
     assert before.after(result) == before
+
+
+def test_once_a_day_a_round_makes_the_ledger_short_and_forgets_old_deletions(
+    world: World, postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = urlsplit(postgres.url())
+    connection = {"conn_type": "generic", "host": address.hostname, "port": address.port, "login": address.username}
+    name = world.environment.sql.connection.upper()
+    monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps({**connection, "password": postgres.password}))
+    monkeypatch.setenv(EVIDENCE_VARIABLE, str(tmp_path))
+
+    def reconcile(hour: int) -> list[CompanyResult]:
+        wanted = Wanted(f"hour {hour}", datetime(2026, 11, 24, hour, tzinfo=UTC), grace_seconds=0.0)
+        this_round = Round(world.config, world.environment, world.databricks, EvidenceStore(world.environment), wanted)
+        through = this_round.bring_ledger_forward().through
+        return [this_round.reconcile(company, through) for company in world.companies]
+
+    ledger_table = f"{world.environment.pipeline_schema}.ledger"
+    world.tamper(world.companies[0], "INSERT INTO lpm.tombstone VALUES (sha256('x'), 0, now() - interval '400 days')")
+    before = world.databases[world.companies[0].id].tombstone_count()
+    assert {result.verdict for result in reconcile(1)} == {Verdict.PASS}
+    version = world.version()
+    world.insert(2_000, 10)
+    world.deliver(version + 1, world.version())
+    assert {result.verdict for result in reconcile(2)} == {Verdict.PASS}
+    assert world.databases[world.companies[0].id].tombstone_count() == before
+    assert len(world.sql(f"SELECT DISTINCT version FROM {ledger_table}")) > 1
+    assert {result.verdict for result in reconcile(3)} == {Verdict.PASS}
+    assert world.databases[world.companies[0].id].tombstone_count() == before - 1
+    assert len(world.sql(f"SELECT DISTINCT version FROM {ledger_table}")) == 1
+    assert {result.verdict for result in reconcile(4)} == {Verdict.PASS}

@@ -22,6 +22,8 @@ from lpm.procedures.reconciliation.source import Source
 
 BATCH_SECONDS = 30 * 60.0  # of a batch run: the round has an hour
 
+TIDYING_HOUR = 3  # UTC; of the end of the hour that a round is for
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -35,6 +37,11 @@ class Wanted:
     ledger_anew: bool = False
     grace_seconds: float | None = None  # instead of the configured ones
     batch_above: int | None = None  # differing keys; instead of the configured number
+
+    @property
+    def tidies(self) -> bool:
+        """Whether it is the round of the day that also forgets what nobody needs any more."""
+        return self.moment.hour == TIDYING_HOUR
 
     @property
     def folder(self) -> str:
@@ -66,7 +73,12 @@ class Round:
         hours = self.config.pipeline.reconciliation.ledger_hours
         check = Slice.everything() if self.wanted.every_bucket else Slice.of_hour(self.wanted.moment, hours)
         known = {company.id for company in self.config.companies}
-        return ledger.bring_forward(self.source, self.databricks, known, check, anew=self.wanted.ledger_anew)
+        moved = ledger.bring_forward(self.source, self.databricks, known, check, anew=self.wanted.ledger_anew)
+        # No round asks for sums below what every company is verified through.
+        proven = min(self.verified_through(company).version for company in self.config.companies)
+        if self.wanted.tidies and proven >= 0:
+            self.databricks.run_sql(self.source.queries.compact_ledger(proven), timeout_seconds=3600)
+        return moved
 
     def reconcile(self, company: Company, through: int) -> CompanyResult:
         """Compare one company, repair what differs if that is wanted, keep the evidence and how far it is verified.
@@ -83,6 +95,8 @@ class Round:
             remaining = findings.differences
             if findings.differences and self.wanted.repair:
                 remaining = self._repair(database, findings)
+            if self.wanted.tidies:
+                database.purge_tombstones(self.config.pipeline.retention.tombstone_days)
         counted = replace(findings, result=findings.result.model_copy(update={"rows": rows}))
         return self._keep(company, before, counted, remaining)
 
