@@ -514,7 +514,8 @@ def test_a_killed_stand_in_takes_its_run_along_and_the_next_one_starts_it_again(
     [run] = client.active_runs(job_id)
     assert run.state == "RUNNING"
     everything = psutil.Process(stand_in.process.pid).children(recursive=True)
-    assert [process.name() for process in everything].count("java") == 2  # the stand-in's and the run's
+    # The stand-in's and the run's; a cancelled run of another test may still be ending.
+    assert [process.name() for process in everything].count("java") >= 2
 
     stand_in.stop(signal.SIGKILL)
     until(lambda: all(is_gone(process) for process in everything))
