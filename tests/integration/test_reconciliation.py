@@ -163,6 +163,7 @@ def test_a_row_that_the_target_refused_is_missing_and_says_why(world: World) -> 
     world.deliver(start + 1, world.version())
     found = world.compare(company, bring_forward(world).through)
     assert [(each.kind, each.note) for each in found.differences] == [(Kind.MISSING, "too_long:book")]
+    world.sql(f"DELETE FROM {world.table} WHERE trade_id = 'long'")  # the tests after this one find equal sides
 
 
 def test_a_row_that_became_a_dead_letter_is_stale_with_its_reason_and_not_deleted(world: World) -> None:
