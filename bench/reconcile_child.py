@@ -40,7 +40,9 @@ def reladiff(url: str, key: str, columns: str) -> Callable[[], int]:
     others = tuple(name for name in columns.split(",") if name not in key.split(","))
     source = connect_to_table(url, "bench_source", key.split(","))
     target = connect_to_table(url, ("dbo", "tdr_streaming"), key.split(","))
-    return lambda: len(list(diff_tables(source, target, extra_columns=others)))
+    size = len(key.split(","))
+    # A changed row is told twice, as it is here and as it is there.
+    return lambda: len({row[:size] for _, row in diff_tables(source, target, extra_columns=others)})
 
 
 def fastrecon(url: str, key: str, columns: str) -> Callable[[], int]:
