@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ from lpm.procedures.reconciliation.comparison import (
 )
 from lpm.procedures.reconciliation.ledger import Slice
 from lpm.procedures.reconciliation.result import CompanyResult, Verdict
-from lpm.procedures.reconciliation.source import Source, SourceKey
+from lpm.procedures.reconciliation.source import Source, SourceKey, in_parts
 from lpm.render import names
 
 BUCKETS_AT_ONCE = 2_000  # whose keys are read in one go
@@ -74,6 +74,7 @@ class CompanyReconciliation:
         suspects = {each.key_hash: each for each in self._compare_keys(cut, buckets)}
         if self._request.deep:
             suspects |= {each.key_hash: each for each in self._compare_values(cut, self._request.deep)}
+        deep_rows = self._deep_rows  # looking again at what differs is no further row
         differences = tuple(self._explained(cut, self._confirmed(cut, suspects)))
         found = {
             "verdict": Verdict.DIFFER if differences else Verdict.PASS,
@@ -81,7 +82,7 @@ class CompanyReconciliation:
             "differing_buckets": len(buckets),
             "in_flight": in_flight,
             "late": len(suspects) - len(differences),
-            "deep_rows": self._deep_rows,
+            "deep_rows": deep_rows,
             "differences": dict(Counter(difference.kind.value for difference in differences)),
             "seconds": time.monotonic() - begun,
         }
@@ -140,12 +141,11 @@ class CompanyReconciliation:
         return differing_buckets(expected, found, changed_since), len(compared), len(in_flight)
 
     def _compare_keys(self, cut: int, buckets: list[int]) -> Iterator[Difference]:
-        for start in range(0, len(buckets), BUCKETS_AT_ONCE):
-            part = buckets[start : start + BUCKETS_AT_ONCE]
+        for part in in_parts(buckets, BUCKETS_AT_ONCE):
             source = self._source.keys(self._company, cut, part)
             yield from self._keys_that_differ(cut, part, source)
 
-    def _keys_that_differ(self, cut: int, buckets: list[int], source: Mapping[str, SourceKey]) -> list[Difference]:
+    def _keys_that_differ(self, cut: int, buckets: Sequence[int], source: Mapping[str, SourceKey]) -> list[Difference]:
         with snapshot(self._database) as state:
             target, in_flight = state.keys(buckets), state.in_flight(cut, buckets)
         return list(differing_keys(source, target, in_flight, self._source.latest_version()))
@@ -197,7 +197,7 @@ class CompanyReconciliation:
         newest = self._last_changes(cut, changed)
         refused = self._database.refused_keys([each.key_hash for each in found][: self._request.evidence_keys])
         for each in found:
-            stale = each in changed and newest.get(each.key_hash, -1) > (each.target_version or 0)
+            stale = newest.get(each.key_hash, -1) > (each.target_version or 0)
             kind = Kind.STALE if stale else each.kind
             yield replace(each, kind=kind, note=each.note or refused.get(each.key_hash, ""))
 

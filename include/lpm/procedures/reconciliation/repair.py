@@ -7,7 +7,7 @@ left as it is on both sides.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ from lpm.config import Company, TableContract
 from lpm.contract.envelope import EVENT_FIELDS
 from lpm.contract.sequence import Op, Rank
 from lpm.procedures.reconciliation.ledger import Slice
-from lpm.procedures.reconciliation.source import Source
+from lpm.procedures.reconciliation.source import Source, in_parts
 
 KEYS_AT_ONCE = 2_000
 ROWS_AT_ONCE = 100_000  # of the target, whose keys are in memory at a time
@@ -92,8 +92,7 @@ class Repairer:
         return done
 
     def _events_of_keys(self, done: Repair, keys: list[str]) -> Iterator[OutgoingEvent]:
-        for start in range(0, len(keys), KEYS_AT_ONCE):
-            part = keys[start : start + KEYS_AT_ONCE]
+        for part in in_parts(keys, KEYS_AT_ONCE):
             yield from self._events(done, part, self._source.upserts(self._company.id, done.version, part))
 
     def _events_of_buckets(self, done: Repair, wanted: Slice) -> Iterator[OutgoingEvent]:
@@ -111,7 +110,7 @@ class Repairer:
                 live -= self._source.key_hashes(self._company.id, done.version, piece.first, piece.last)
             yield from self._events(done, sorted(live), {})
 
-    def _events(self, done: Repair, keys: list[str], there: Mapping[str, str | None]) -> Iterator[OutgoingEvent]:
+    def _events(self, done: Repair, keys: Sequence[str], there: Mapping[str, str | None]) -> Iterator[OutgoingEvent]:
         for key_hash in keys:
             bucket = int(key_hash[:4], 16)
             if key_hash not in there:

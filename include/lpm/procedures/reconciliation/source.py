@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from lpm.clients.databricks import DatabricksClient, SqlResult, StatementFailed
 from lpm.clients.target_snapshot import BucketSum
@@ -12,6 +13,8 @@ from lpm.render.reconciliation import Queries
 BUCKETS = 65_536  # two bytes of the key hash
 KEYS_AT_ONCE = 5_000  # in one statement
 TOO_MUCH = "Inline byte limit exceeded"  # how Databricks refuses a result of more than 25 MiB
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Source:
         latest, total = self.latest_version(), dict[int, BucketSum]()
         if latest == version:
             return total
-        for part in _parts(sorted(keys), KEYS_AT_ONCE):
+        for part in in_parts(sorted(keys), KEYS_AT_ONCE):
             statement = self.queries.still_there(version, latest)
             for bucket, found in self._sums(statement, company=company, keys=",".join(part)).items():
                 total[bucket] = total.get(bucket, BucketSum(0, 0)) + found
@@ -105,7 +108,7 @@ class Source:
     def last_changes(self, company: str, first: int, last: int, keys: Collection[str]) -> dict[str, int]:
         """The newest version from ``first`` to ``last`` that changed each of the keys; absent when none did."""
         changes: dict[str, int] = {}
-        for part in _parts(sorted(keys), KEYS_AT_ONCE):
+        for part in in_parts(sorted(keys), KEYS_AT_ONCE):
             statement = self.queries.last_changes(first, last)
             found = self._databricks.run_sql(statement, {"company": company, "keys": ",".join(part)}).rows
             changes |= {str(key): int(version or 0) for key, version in found}
@@ -148,6 +151,7 @@ def _bucket_sums(found: SqlResult) -> dict[int, BucketSum]:
     return {int(bucket or 0): BucketSum(int(rows or 0), int(total or 0)) for bucket, rows, total in found.rows}
 
 
-def _parts(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+def in_parts(values: Sequence[Part], size: int) -> Iterator[Sequence[Part]]:
+    """The values in their order, at most ``size`` at a time."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
