@@ -7,12 +7,12 @@ import subprocess
 import uuid
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from lpm.local import java, processes
 from lpm.local.files import write_atomically
 from lpm.local.jars import kafka_libraries
+from lpm.local.service import Service
 
 USER = "$ConnectionString"  # the literal user name that Event Hubs asks for; the password is the connection string
 PROTOCOL = "SASL_PLAINTEXT"
@@ -39,7 +39,7 @@ class BrokerState:
     connection_string: str
 
 
-class Broker:
+class Broker(Service):
     """One broker with its data, configuration and log in ``folder``. Loopback only.
 
     A port of 0 means the one of the last start, or any free one. The connection string stays the same over restarts.
@@ -48,7 +48,6 @@ class Broker:
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.folder = folder.absolute()
         self.log = self.folder / "kafka.log"
-        self._process: subprocess.Popen[bytes] | None = None
         state = self._load() or self._new_state(port)
         self._state = replace(state, port=port or state.port)
 
@@ -104,12 +103,6 @@ class Broker:
         processes.wait_until(self.answers, f"Kafka on {self.bootstrap}", 60, self._process, self.log)
         return self
 
-    def stop(self) -> None:
-        """Stop cleanly. Does nothing when it was not started here."""
-        if self._process is not None:
-            processes.stop(self._process)
-            self._process = None
-
     def answers(self) -> bool:
         """Whether the broker answers a client that has logged in."""
         if not processes.accepts(self.port):
@@ -122,14 +115,6 @@ class Broker:
         except KafkaException:
             return False
         return True
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _load(self) -> BrokerState | None:
         path = self.folder / "broker.json"

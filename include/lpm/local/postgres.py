@@ -12,12 +12,12 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
 from lpm.local import java, processes
 from lpm.local.files import write_atomically
+from lpm.local.service import Service
 
 USER = "postgres"
 ACCOUNT = "nobody"  # PostgreSQL refuses to run as root: then it runs as this account, which every system has
@@ -52,7 +52,7 @@ class ServerState:
     password: str
 
 
-class Server:
+class Server(Service):
     """One server with its state and log in ``folder``; its data too, unless PostgreSQL may not go there.
 
     Loopback TCP only, user ``postgres`` with a generated password. A port of 0 means the one of the last start,
@@ -60,11 +60,12 @@ class Server:
     the data and a copy of the programs lie in a folder of the temporary directory that belongs to ``folder`` alone.
     """
 
+    _stop_signal = signal.SIGINT  # PostgreSQL's fast shutdown: it ends the sessions that are open
+
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.folder = folder.absolute()
         self.log = self.folder / "postgres.log"
         self.user = ACCOUNT if os.geteuid() == 0 else None
-        self._process: subprocess.Popen[bytes] | None = None
         state = self._load() or ServerState(port or processes.free_port(), secrets.token_urlsafe(24))
         self._state = replace(state, port=port or state.port)
 
@@ -116,12 +117,6 @@ class Server:
         )
         return self
 
-    def stop(self) -> None:
-        """Stop cleanly, ending the sessions that are open. Does nothing when it was not started here."""
-        if self._process is not None:
-            processes.stop(self._process, signal.SIGINT)  # SIGINT is PostgreSQL's fast shutdown
-            self._process = None
-
     def answers(self) -> bool:
         """Whether the server takes a login."""
         if not processes.accepts(self.port):
@@ -138,14 +133,6 @@ class Server:
         """Delete the data, wherever it lies. The server must be stopped."""
         shutil.rmtree(self._outside(), ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _load(self) -> ServerState | None:
         path = self.folder / "server.json"

@@ -20,8 +20,8 @@ from lpm.render.names import EVIDENCE_VARIABLE, LOCAL_KAFKA_VARIABLE
 
 LOGINS = (
     Login(user="admin", password="admin", role="admin"),  # noqa: S106  this Airflow listens on loopback only
-    Login(user="ops", password="ops", role="op"),  # noqa: S106
-    Login(user="viewer", password="viewer", role="viewer"),  # noqa: S106
+    Login(user="ops", password="ops", role="op"),  # noqa: S106  as above
+    Login(user="viewer", password="viewer", role="viewer"),  # noqa: S106  as above
 )
 _migrating = threading.Lock()
 

@@ -5,13 +5,14 @@ from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.middleware.base import RequestResponseEndpoint
 
 from lpm.local.databricks.errors import ApiError
+from lpm.local.faults import FaultQueue, RepeatedFault
 
 
-class Fault(BaseModel):
+class Fault(RepeatedFault):
     """A fault for the next calls of an operation.
 
     ``operation`` is a part of ``METHOD /path``, such as ``jobs/create`` or ``PUT /api/2.0/fs``. ``seconds`` is how
@@ -19,31 +20,17 @@ class Fault(BaseModel):
     carries the call out and loses the answer.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     operation: str = Field(min_length=1)
     kind: Literal["throttle", "unavailable", "refuse", "stall", "lose"]
-    seconds: float = Field(default=1, ge=0)
-    times: int = Field(default=1, ge=1)
 
 
-class Faults:
+class Faults(FaultQueue[Fault]):
     """The faults still to come."""
-
-    def __init__(self) -> None:
-        self._waiting: list[Fault] = []
-
-    def add(self, fault: Fault) -> None:
-        """Add a fault behind those that wait."""
-        self._waiting.append(fault)
-
-    def clear(self) -> None:
-        """Forget all of them."""
-        self._waiting.clear()
 
     async def answer(self, request: Request, call: RequestResponseEndpoint) -> Response:
         """Answer a request, with the first fault that waits for it."""
-        fault = self._take(f"{request.method} {request.url.path}")
+        called = f"{request.method} {request.url.path}"
+        fault = self.take_first(lambda fault: fault.operation in called)
         match fault and fault.kind:
             case "throttle":
                 assert fault
@@ -60,14 +47,6 @@ class Faults:
         if fault and fault.kind == "lose":
             return ApiError(504, "DEADLINE_EXCEEDED", "The answer was lost on its way.").response()
         return response
-
-    def _take(self, call: str) -> Fault | None:
-        for index, fault in enumerate(self._waiting):
-            if fault.operation in call:
-                rest = [fault.model_copy(update={"times": fault.times - 1})] if fault.times > 1 else []
-                self._waiting[index : index + 1] = rest
-                return fault
-        return None
 
 
 def routes(faults: Faults) -> APIRouter:

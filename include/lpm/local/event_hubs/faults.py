@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from lpm.local.faults import FaultQueue, RepeatedFault
 
 Kind = Literal[
     "throttle",  # a publication is rejected with server-busy
@@ -21,38 +21,20 @@ OF_PUBLICATIONS: tuple[Kind, ...] = (
 )
 
 
-class Fault(BaseModel):
-    """What the next ``times`` occasions meet. Without ``hub`` or ``partition`` it is for any; tokens have neither."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Fault(RepeatedFault):
+    """What the next occasions meet. Without ``hub`` or ``partition`` it is for any; tokens have neither."""
 
     kind: Kind
     hub: str | None = None
     partition: int | None = None
-    times: int = Field(default=1, ge=1)
-    seconds: float = Field(default=1, ge=0)
     condition: str = "amqp:internal-error"
 
 
-class Faults:
-    """The faults that are still to come. All calls come from the stand-in's one event loop."""
-
-    def __init__(self) -> None:
-        self._waiting: list[Fault] = []
-
-    def add(self, fault: Fault) -> None:
-        """Add a fault behind those that wait."""
-        self._waiting.append(fault)
-
-    def clear(self) -> None:
-        """Forget all of them."""
-        self._waiting.clear()
+class Faults(FaultQueue[Fault]):
+    """The faults that are still to come."""
 
     def take(self, *kinds: Kind, hub: str | None = None, partition: int | None = None) -> Fault | None:
         """The first fault of these kinds for this occasion; it is used up by being taken."""
-        for index, fault in enumerate(self._waiting):
-            if fault.kind in kinds and fault.hub in (None, hub) and fault.partition in (None, partition):
-                rest = [fault.model_copy(update={"times": fault.times - 1})] if fault.times > 1 else []
-                self._waiting[index : index + 1] = rest
-                return fault
-        return None
+        return self.take_first(
+            lambda fault: fault.kind in kinds and fault.hub in (None, hub) and fault.partition in (None, partition)
+        )

@@ -2,17 +2,16 @@
 
 import json
 import os
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from lpm.local import paths, processes
 from lpm.local.event_hubs.certificates import Certificates
+from lpm.local.service import Service
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Ports:
 
 
 @dataclass
-class EventHubsServer:
+class EventHubsServer(Service):
     """One namespace over one broker. Certificates and log are in ``folder``.
 
     ``connection_string`` is the broker's: it names the policy and the key that clients have to show.
@@ -44,7 +43,6 @@ class EventHubsServer:
     kafka_bootstrap: str
     connection_string: str = field(repr=False)
     identity_header: str = field(repr=False)
-    _process: subprocess.Popen[bytes] | None = None
 
     @property
     def endpoint(self) -> str:
@@ -103,17 +101,3 @@ class EventHubsServer:
         self._process = processes.start(command, log, environment)
         processes.wait_until(self.answers, f"Event Hubs on {self.endpoint}", 60, self._process, log)
         return self
-
-    def stop(self) -> None:
-        """Stop it. Does nothing when it was not started here."""
-        if self._process is not None:
-            processes.stop(self._process)
-            self._process = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

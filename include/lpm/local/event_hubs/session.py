@@ -1,6 +1,7 @@
 """Sessions, and what all links have in common."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 from lpm.local.event_hubs.frames import (
@@ -105,7 +106,7 @@ class Delivery:
     is_settled: bool  # then nobody wants to know what becomes of it
 
 
-class IncomingLink(Link):
+class IncomingLink(Link, ABC):
     """A link on which the client sends. Its deliveries come one after the other, each whole."""
 
     def __init__(self, session: Session, attach: Attach) -> None:
@@ -139,9 +140,9 @@ class IncomingLink(Link):
         if self._deliveries % CREDIT_EVERY == 0:
             self.start()
 
+    @abstractmethod
     async def take(self, delivery: Delivery) -> None:
         """Act on a whole delivery."""
-        raise NotImplementedError
 
     def settle(self, delivery: Delivery, error: AmqpError | None = None) -> None:
         """Tell the client that a delivery is accepted, or why not."""
