@@ -33,6 +33,7 @@ from lpm.procedures.outcome import Outcome, ProcedureError, together
 OWNER = "edg-lpm"
 CHECK, RESULT = "check_request", "result"  # the first and the last task of every procedure
 DEFAULT_RETRIES = 2
+PROCEDURES: dict[str, "Procedure"] = {}  # those whose DAG file was loaded in this process, by name
 BEFORE = "before that, "  # begins the list of what was done before a failure
 FAILURE = "failure"  # XCom key of why a task failed
 log = logging.getLogger(__name__)
@@ -114,6 +115,7 @@ def enabled_environments(config: Config) -> list[str]:
 
 def dags_of(procedure: Procedure) -> dict[str, DAG]:
     """The DAGs of a procedure by their id; in a task process only the one that runs."""
+    PROCEDURES[procedure.name] = procedure
     wanted = get_parsing_context().dag_id
     config = load_config()
     ids = {f"{procedure.name}__{name}": name for name in enabled_environments(config)}

@@ -70,9 +70,10 @@ def _add_local(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _config_check(_: argparse.Namespace) -> int:
     from lpm.config.alerts import load_alerts
+    from lpm.config.everything import check_everything
 
-    alerts = load_alerts()  # with the faults of all other files, should there be any
-    config = load_config()
+    check_everything()
+    config, alerts = load_config(), load_alerts()
     print(
         f"configuration: {len(config.companies)} companies on {len(config.shards)} shards, "
         f"{len(alerts.alerts)} alerts, environments {', '.join(config.environments)}; no problem found"

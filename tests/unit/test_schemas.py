@@ -2,18 +2,14 @@
 
 import json
 
-from lpm.config import load_config
+from lpm.config import config_folder, load_config
 from lpm.render import schemas
 
 
 def test_a_schema_exists_for_each_kind_of_file_and_refuses_unknown_keys() -> None:
     rendered = schemas.render(load_config())
-    assert {path.rsplit("/", 1)[1] for path in rendered} == {
-        "pipeline.schema.json",
-        "companies.schema.json",
-        "alerts.schema.json",
-        "environment.schema.json",
-    }
+    files = {path.stem for path in config_folder().glob("*.yml")}
+    assert {path.rsplit("/", 1)[1] for path in rendered} == {f"{kind}.schema.json" for kind in (*files, "environment")}
     for text in rendered.values():
         assert json.loads(text)["additionalProperties"] is False
 

@@ -8,14 +8,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from lpm.config.errors import ConfigError, ConfigProblem, nearest
-from lpm.config.loading import Source, config_folder, dotted, load_config
+from lpm.config.errors import nearest
+from lpm.config.loading import load_checked
 from lpm.config.models import DNS_LABEL, Config, Model
 from lpm.config.rules import Fault
 from lpm.config.signals import SIGNALS, Signal
@@ -165,21 +165,7 @@ def load_alerts(folder: Path | None = None, docs: Path = DOCS) -> Alerts:
     Raises:
         ConfigError: with every problem of the file and of the rest of the configuration.
     """
-    folder = folder or config_folder()
-    problems: list[ConfigProblem] = []
-    config = None
-    try:
-        config = load_config(folder)
-    except ConfigError as error:
-        problems += error.problems
-    source = Source.read(folder, FILE, problems)
-    alerts = source.parse(Alerts, problems)
-    for fault in check_alerts(alerts, config, docs) if alerts and config else ():
-        place = source.line(fault.location)
-        problems.append(ConfigProblem(fault.file, place, dotted(fault.location), fault.message, fault.hint))
-    if alerts is None or problems:
-        raise ConfigError(problems)
-    return alerts
+    return load_checked(folder, FILE, Alerts, partial(check_alerts, docs=docs))
 
 
 def threshold(condition: Condition, config: Config) -> float:

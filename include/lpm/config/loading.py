@@ -1,7 +1,7 @@
 """Read ``include/config`` and check it, all problems at once."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from lpm.config.errors import ConfigError, ConfigProblem, Location, nearest
 from lpm.config.models import Companies, Config, Environment, Model, Pipeline
-from lpm.config.rules import check_together
+from lpm.config.rules import Fault, check_together
 
 ModelT = TypeVar("ModelT", bound=Model)
 
@@ -58,6 +58,37 @@ def load_config(folder: Path | None = None) -> Config:
     if problems or not (pipeline and companies):
         raise ConfigError(problems)
     return Config(pipeline=pipeline, shards=companies.shards, companies=companies.companies, environments=environments)
+
+
+def load_checked(
+    folder: Path | None, file: str, model: type[ModelT], check: Callable[[ModelT, Config], Iterable[Fault]]
+) -> ModelT:
+    """A file of ``include/config`` that :func:`load_config` does not read, checked against what that reads.
+
+    Args:
+        folder: Where the configuration is; found as :func:`load_config` does when absent.
+        file: Its name in that folder.
+        model: What it may say.
+        check: Every broken rule that needs more than one entry, or the rest of the configuration.
+
+    Raises:
+        ConfigError: with every problem of the file and of the rest of the configuration.
+    """
+    folder = folder or config_folder()
+    problems: list[ConfigProblem] = []
+    config = None
+    try:
+        config = load_config(folder)
+    except ConfigError as error:
+        problems += error.problems
+    source = Source.read(folder, file, problems)
+    parsed = source.parse(model, problems)
+    for fault in check(parsed, config) if parsed and config else ():
+        place = source.line(fault.location)
+        problems.append(ConfigProblem(fault.file, place, dotted(fault.location), fault.message, fault.hint))
+    if parsed is None or problems:
+        raise ConfigError(problems)
+    return parsed
 
 
 def dotted(location: Location) -> str:

@@ -4,6 +4,7 @@ import json
 
 from lpm.config import Config
 from lpm.config.alerts import Alerts
+from lpm.config.contacts import Contacts
 from lpm.config.models import Companies, Environment, Model, Pipeline
 
 FOLDER = "include/config/schemas"
@@ -16,6 +17,7 @@ def render(config: Config) -> dict[str, str]:
         f"{FOLDER}/pipeline.schema.json": _schema(Pipeline),
         f"{FOLDER}/companies.schema.json": _schema(Companies),
         f"{FOLDER}/alerts.schema.json": _schema(Alerts),
+        f"{FOLDER}/contacts.schema.json": _schema(Contacts),
         f"{FOLDER}/environment.schema.json": _schema(Environment, given_by_the_loader=("name",)),
     }
 

@@ -1,0 +1,29 @@
+"""Every file of ``include/config``, for whoever wants all its problems at once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lpm.config.alerts import load_alerts
+from lpm.config.contacts import load_contacts
+from lpm.config.errors import ConfigError, ConfigProblem
+from lpm.config.loading import load_config
+from lpm.config.models import Model
+
+# Those that load_config does not read: the DAG files can do without them.
+LOADERS: tuple[Callable[[Path | None], Model], ...] = (load_config, load_alerts, load_contacts)
+
+
+def check_everything(folder: Path | None = None) -> None:
+    """Read every file.
+
+    Raises:
+        ConfigError: with every problem of every file, each once.
+    """
+    problems: dict[ConfigProblem, None] = {}
+    for load in LOADERS:
+        try:
+            load(folder)
+        except ConfigError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise ConfigError(list(problems))

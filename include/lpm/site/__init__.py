@@ -1,0 +1,1 @@
+"""Pages of the runbook site, made from the configuration and from evidence; nothing here imports MkDocs or Airflow."""
