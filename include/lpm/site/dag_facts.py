@@ -1,4 +1,4 @@
-"""What the DAG files say of themselves: written by ``dags/dag_facts.py``, which may import Airflow, read by the site."""
+"""What DAG files say of themselves: written by ``dags/dag_facts.py``, which may import Airflow, read by the site."""
 
 import hashlib
 import os
