@@ -22,7 +22,7 @@ def ours(url: str, since: str) -> Callable[[], int]:
     environment, company = config.environment("local"), config.companies[0]
     databricks = DatabricksClient.of(environment)
     source = Source(config, environment, databricks)
-    through = ledger.bring_forward(source, databricks, {company.id}, None).through
+    through = ledger.bring_forward(source, databricks, None).through
 
     def compare() -> int:
         with TargetDatabase(

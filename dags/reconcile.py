@@ -44,7 +44,8 @@ def tasks(config: Config, environment: Environment) -> None:
         found = round_of(dag_run, params).bring_ledger_forward()
         ti.xcom_push(LEDGER, found.model_dump(mode="json"))
         faults = tuple(f"company {fault.company}, bucket {fault.bucket}: put right" for fault in found.faults)
-        unknown = tuple(f"unknown company {name!r}: {rows} rows" for name, rows in found.unknown_rows.items())
+        strangers = found.unknown_rows(companies)
+        unknown = tuple(f"unknown company {name!r}: {rows} rows" for name, rows in strangers.items())
         return report(Outcome(bool(faults), found.summary, (*faults, *unknown)))
 
     @task
@@ -57,9 +58,12 @@ def tasks(config: Config, environment: Environment) -> None:
 
     @task(map_index_template="{{ task.op_kwargs['company'] }}")  # one line for each company, with its name
     def compare(company: str, params: Any = None, dag_run: Any = None, ti: Any = None) -> dict[str, Any]:
-        this_round, through = round_of(dag_run, params), ti.xcom_pull(task_ids="ledger", key=LEDGER)["through"]
+        from lpm.procedures.reconciliation.ledger import Ledger
+
+        this_round = round_of(dag_run, params)
+        moved = Ledger.model_validate(ti.xcom_pull(task_ids="ledger", key=LEDGER))
         try:
-            result = this_round.reconcile(companies[company], through)
+            result = this_round.reconcile(companies[company], moved)
         except Exception as error:
             failed = this_round.error(companies[company], str(error).partition("\n")[0])
             ti.xcom_push(RESULT_OF_COMPANY, failed.model_dump(mode="json"))

@@ -133,7 +133,7 @@ class _Soaked:
         ledger = this_round.bring_ledger_forward()
         if ledger.faults:
             self._fail(f"the ledger disagreed with its table: {ledger.faults[:3]}")
-        return [this_round.reconcile(company, ledger.through) for company in self._pipeline.config.companies]
+        return [this_round.reconcile(company, ledger) for company in self._pipeline.config.companies]
 
     def _judge(self, result: CompanyResult, fault: Fault | None) -> None:
         counts = self._counts

@@ -113,10 +113,6 @@ class Queries:
         return f"""SELECT company, sum(row_count) FROM {self._ledger} WHERE company IS NOT NULL
             GROUP BY company HAVING sum(row_count) <> 0 ORDER BY company"""
 
-    def row_count(self) -> str:
-        """Rows of :company."""
-        return f"SELECT sum(row_count) FROM {self._ledger} WHERE company = :company"
-
     def still_there(self, version: int, latest: int) -> str:
         """Bucket, rows and sum at ``version`` of those :keys (comma between) of :company that changed after it.
 

@@ -63,7 +63,11 @@ class Ledger(BaseModel):
     through: int
     advanced_from: int | None  # None when it was started anew
     faults: tuple[LedgerFault, ...]
-    unknown_rows: Mapping[str, int]  # rows of companies that are not configured
+    row_counts: Mapping[str, int]  # of every company that the source knows, configured or not
+
+    def unknown_rows(self, known: Collection[str]) -> dict[str, int]:
+        """Rows of companies that are not among the known ones."""
+        return {company: rows for company, rows in self.row_counts.items() if company not in known}
 
     @property
     def summary(self) -> str:
@@ -72,9 +76,7 @@ class Ledger(BaseModel):
         return f"ledger {moved} to version {self.through}; {len(self.faults)} buckets disagreed with the table"
 
 
-def bring_forward(
-    source: Source, databricks: DatabricksClient, known: Collection[str], check: Slice | None, *, anew: bool = False
-) -> Ledger:
+def bring_forward(source: Source, databricks: DatabricksClient, check: Slice | None, *, anew: bool = False) -> Ledger:
     """Move the ledger to the source's latest version, and compare a slice of it with the table itself.
 
     What the slice finds wrong is put right at once and told: nobody may trust a sum that its table does not give.
@@ -93,8 +95,7 @@ def bring_forward(
     elif latest > before:
         databricks.run_sql(queries.advance_ledger(before + 1, latest), timeout_seconds=3600)
     faults = _faults(source, databricks, latest, check) if check else ()
-    unknown = {company: rows for company, rows in source.row_counts().items() if company not in known}
-    return Ledger(through=latest, advanced_from=before, faults=faults, unknown_rows=unknown)
+    return Ledger(through=latest, advanced_from=before, faults=faults, row_counts=source.row_counts())
 
 
 def _faults(source: Source, databricks: DatabricksClient, version: int, check: Slice) -> tuple[LedgerFault, ...]:

@@ -38,11 +38,12 @@ def of_ledger(config: Config, environment: Environment, ledger: Ledger) -> Itera
         buckets = [str(fault.bucket) for fault in ledger.faults if fault.company == company.id][:10]
         detail = f"put right; first buckets: {', '.join(buckets)}" if buckets else ""
         yield Observation(signal="ledger_disagrees", subject=subject, value=faults[company.id], detail=detail)
-    unknown = ", ".join(f"{company!r}: {rows}" for company, rows in sorted(ledger.unknown_rows.items())[:10])
+    strangers = ledger.unknown_rows({company.id for company in config.companies})
+    unknown = ", ".join(f"{company!r}: {rows}" for company, rows in sorted(strangers.items())[:10])
     yield Observation(
         signal="unknown_company_rows",
         subject=Subject(kind="environment", name=environment.name),
-        value=sum(ledger.unknown_rows.values()),
+        value=sum(strangers.values()),
         detail=unknown,
     )
 

@@ -72,15 +72,14 @@ class Round:
         """
         hours = self.config.pipeline.reconciliation.ledger_hours
         check = Slice.everything() if self.wanted.every_bucket else Slice.of_hour(self.wanted.moment, hours)
-        known = {company.id for company in self.config.companies}
-        moved = ledger.bring_forward(self.source, self.databricks, known, check, anew=self.wanted.ledger_anew)
+        moved = ledger.bring_forward(self.source, self.databricks, check, anew=self.wanted.ledger_anew)
         # No round asks for sums below what every company is verified through.
         proven = min(self.verified_through(company).version for company in self.config.companies)
         if self.wanted.tidies and proven >= 0:
             self.databricks.run_sql(self.source.queries.compact_ledger(proven), timeout_seconds=3600)
         return moved
 
-    def reconcile(self, company: Company, through: int) -> CompanyResult:
+    def reconcile(self, company: Company, moved: Ledger) -> CompanyResult:
         """Compare one company, repair what differs if that is wanted, keep the evidence and how far it is verified.
 
         Raises:
@@ -89,9 +88,9 @@ class Round:
         """
         before = self.verified_through(company)
         with TargetDatabase.connect(self.config, self.environment, company) as database:
-            rows = self.source.row_count(company.id)
+            rows = moved.row_counts.get(company.id, 0)
             request = self._request(self._since(rows, before))
-            findings = CompanyReconciliation(self.source, database, through, request).run()
+            findings = CompanyReconciliation(self.source, database, moved.through, request).run()
             remaining = findings.differences
             if findings.differences and self.wanted.repair:
                 remaining = self._repair(database, findings)

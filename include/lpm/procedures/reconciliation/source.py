@@ -138,11 +138,6 @@ class Source:
         found = self._databricks.run_sql(self.queries.row_counts()).rows
         return {str(company): int(rows or 0) for company, rows in found}
 
-    def row_count(self, company: str) -> int:
-        """Rows of one company, as the ledger knows them."""
-        [(rows,)] = self._databricks.run_sql(self.queries.row_count(), {"company": company}).rows
-        return int(rows or 0)
-
     def _sums(self, statement: str, **parameters: str) -> dict[int, BucketSum]:
         return _bucket_sums(self._databricks.run_sql(statement, parameters))
 
