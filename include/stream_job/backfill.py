@@ -5,21 +5,18 @@ time. Sending them again changes nothing. A row that cannot be sent is counted; 
 """
 
 import argparse
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from py4j.protocol import Py4JError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as sf
 
 from stream_job import events, route, sink
-from stream_job.main import SourceError, explained, require_columns
-from stream_job.metrics import MetricsMissingError, metrics
-from stream_job.settings import Settings, SettingsError, load
+from stream_job.main import reported_in_one_line, require_columns
+from stream_job.metrics import metrics
+from stream_job.settings import Settings, load
 
 
 @dataclass(frozen=True)
@@ -46,8 +43,6 @@ def main() -> None:
     Raises:
         SystemExit: it failed; the message is one line with the reason and the next step.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("py4j").setLevel(logging.WARNING)
     parser = argparse.ArgumentParser(prog="backfill", description="Sends rows of one company to Event Hubs.")
     parser.add_argument("--settings", required=True, type=Path, help="path of the settings document")
     parser.add_argument("--company", required=True, help="value of the company column")
@@ -56,17 +51,8 @@ def main() -> None:
     parser.add_argument("--last_bucket", required=True, type=int, help="last bucket, at most 65535")
     given = parser.parse_args()
     wanted = Wanted(given.company, given.version, given.first_bucket, given.last_bucket)
-    try:
+    with reported_in_one_line("backfill"):
         done = run(SparkSession.builder.getOrCreate(), load(given.settings), os.environ, wanted)
-    except (
-        SettingsError,
-        SourceError,
-        MetricsMissingError,
-        sink.SecretMissingError,
-        PySparkException,
-        Py4JError,
-    ) as error:
-        raise SystemExit(f"backfill failed: {explained(error)}") from error
     print(f"backfill: {done.sent} rows sent, {done.unsendable} unsendable")  # the run's output, which the caller reads
 
 

@@ -7,7 +7,8 @@ and the checkpoint makes it go on where it stopped.
 import argparse
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from py4j.protocol import Py4JError
@@ -66,13 +67,24 @@ def main() -> None:
     Raises:
         SystemExit: it failed; the message is one line with the reason and the next step.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("py4j").setLevel(logging.WARNING)
     parser = argparse.ArgumentParser(prog="stream_job", description="Sends the change feed to Event Hubs.")
     parser.add_argument("--settings", required=True, type=Path, help="path of the settings document")
     path = parser.parse_args().settings
-    try:
+    with reported_in_one_line("stream job"):
         run(SparkSession.builder.getOrCreate(), load(path), os.environ)
+
+
+@contextmanager
+def reported_in_one_line(what: str) -> Iterator[None]:
+    """Log as an entry point does, and turn a failure that can be explained into one line.
+
+    Raises:
+        SystemExit: what is done in it failed; the message has the reason and the next step.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    try:
+        yield
     except (
         SettingsError,
         SourceError,
@@ -82,7 +94,7 @@ def main() -> None:
         PySparkException,
         Py4JError,
     ) as error:
-        raise SystemExit(f"stream job failed: {explained(error)}") from error
+        raise SystemExit(f"{what} failed: {explained(error)}") from error
 
 
 def run(spark: SparkSession, settings: Settings, variables: Mapping[str, str]) -> None:
