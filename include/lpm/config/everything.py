@@ -1,14 +1,22 @@
 """Every file of ``include/config``, for whoever wants all its problems at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lpm.config.alerts import load_alerts
-from lpm.config.contacts import load_contacts
+from lpm.config.alerts import Alerts, load_alerts
+from lpm.config.contacts import Contacts, load_contacts
 from lpm.config.errors import ConfigError, ConfigProblem
 from lpm.config.loading import load_config
-from lpm.config.models import Model
+from lpm.config.models import Companies, Environment, Model, Pipeline
 
+ENVIRONMENT_FILE = "environments/<name>.yml"
+FILES: Mapping[str, type[Model]] = {
+    "pipeline.yml": Pipeline,
+    "companies.yml": Companies,
+    ENVIRONMENT_FILE: Environment,
+    "alerts.yml": Alerts,
+    "contacts.yml": Contacts,
+}
 # Those that load_config does not read: the DAG files can do without them.
 LOADERS: tuple[Callable[[Path | None], Model], ...] = (load_config, load_alerts, load_contacts)
 

@@ -3,9 +3,8 @@
 import json
 
 from lpm.config import Config
-from lpm.config.alerts import Alerts
-from lpm.config.contacts import Contacts
-from lpm.config.models import Companies, Environment, Model, Pipeline
+from lpm.config.everything import ENVIRONMENT_FILE, FILES
+from lpm.config.models import Model
 
 FOLDER = "include/config/schemas"
 
@@ -13,18 +12,16 @@ FOLDER = "include/config/schemas"
 def render(config: Config) -> dict[str, str]:
     """One schema for each kind of file. They depend on the models only, not on ``config``."""
     del config
-    return {
-        f"{FOLDER}/pipeline.schema.json": _schema(Pipeline),
-        f"{FOLDER}/companies.schema.json": _schema(Companies),
-        f"{FOLDER}/alerts.schema.json": _schema(Alerts),
-        f"{FOLDER}/contacts.schema.json": _schema(Contacts),
-        f"{FOLDER}/environment.schema.json": _schema(Environment, given_by_the_loader=("name",)),
-    }
+    return {f"{FOLDER}/{_kind(file)}.schema.json": _schema(file, model) for file, model in FILES.items()}
 
 
-def _schema(model: type[Model], given_by_the_loader: tuple[str, ...] = ()) -> str:
+def _kind(file: str) -> str:
+    return "environment" if file == ENVIRONMENT_FILE else file.removesuffix(".yml")
+
+
+def _schema(file: str, model: type[Model]) -> str:
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
-    for name in given_by_the_loader:
-        del schema["properties"][name]
-        schema["required"].remove(name)
+    if file == ENVIRONMENT_FILE:  # the name is the file's own
+        del schema["properties"]["name"]
+        schema["required"].remove("name")
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
