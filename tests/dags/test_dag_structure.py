@@ -5,7 +5,7 @@ from airflow.providers.standard.operators.trigger_dagrun import DagIsPaused
 from airflow.sdk import RetryAction
 from airflow.sdk.exceptions import AirflowException
 
-COMPANIES = ["C-1001", "C-1002", "C-1003", "C-2001", "C-2002", "O'Neill 07"]
+COMPANIES = ["C-1001", "C-1002", "C-1003", "C-2001", "C-2002", "O'Neill 07", "LPM-CANARY-1", "LPM-CANARY-2"]
 EDGES = {
     "bootstrap": [
         ("check_request", {"foundation", "tables", "secrets"}),

@@ -67,7 +67,9 @@ def test_one_fault_of_every_class_is_found_named_and_repaired(
         found = evidence(cloud, companies[fault.company])
         assert [(each["key_hash"], each["kind"]) for each in found["differences"]] == [(fault.key_hash, fault.kind)]
         assert found["after_repair"] == []
-    assert {alert.subject.name for alert in status(cloud).alerts if alert.alert == "differences"} == companies.keys()
+    assert {alert.subject.name for alert in status(cloud).alerts if alert.alert == "differences"} == {
+        company.id for company in pipeline.config.tenants
+    }
     assert_equal(pipeline)
     pipeline.run_dag("reconcile", QUICK)
     assert not [alert for alert in status(cloud).alerts if alert.alert == "differences"]

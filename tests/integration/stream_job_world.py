@@ -24,7 +24,7 @@ from stream_job.heartbeat import Heartbeat
 from stream_job.idle import IdleWatch
 from stream_job.settings import Settings
 
-PARTITIONS = 4
+PARTITIONS = load_config().environment("local").event_hubs.partitions
 _SPARK_TYPES = {"string": "STRING", "int": "INT", "bigint": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN"}
 
 

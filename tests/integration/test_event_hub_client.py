@@ -21,7 +21,10 @@ from lpm.config import Environment, load_config
 from lpm.local.event_hubs.server import EventHubsServer
 from lpm.local.kafka import Broker
 
-LOCAL = load_config().environment("local")
+_LOCAL = load_config().environment("local")
+LOCAL = _LOCAL.model_copy(
+    update={"event_hubs": _LOCAL.event_hubs.model_copy(update={"partitions": PARTITIONS})}  # as the world has them
+)
 QUICK = Patience(tries=4, first_wait_seconds=0.1, longest_wait_seconds=0.2, timeout_seconds=2)
 
 
@@ -151,7 +154,9 @@ def test_a_hub_as_configured_is_verified(world: World) -> None:
 def test_another_partition_count_says_both_and_what_to_do(world: World) -> None:
     hubs = LOCAL.event_hubs.model_copy(update={"partitions": 8})
     environment = LOCAL.model_copy(update={"event_hubs": hubs})
-    with pytest.raises(HubDiffers, match=r"has 4 partitions; expected 8, as event_hubs.partitions says\nNext step:"):
+    with pytest.raises(
+        HubDiffers, match=rf"has {PARTITIONS} partitions; expected 8, as event_hubs.partitions says\nNext step:"
+    ):
         client(world, environment=environment).verify()
 
 

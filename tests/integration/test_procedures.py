@@ -210,7 +210,7 @@ def test_bootstrap_verifies_each_hub_with_microsofts_client(manager):
     assert not verified.changed
     assert verified.summary == "2 hubs are as configured and Airflow may send to them"
     assert verified.details == tuple(
-        f"tdr-streaming-{shard}: 4 partitions, takes 1048576 bytes at once" for shard in CONFIG.shards
+        f"tdr-streaming-{shard}: 5 partitions, takes 1048576 bytes at once" for shard in CONFIG.shards
     )
     assert bootstrap.verify_hubs(CONFIG, LOCAL, dry_run=True).summary == "dry run: would verify 2 hubs"
 
@@ -224,7 +224,7 @@ def test_with_entra_airflow_sends_with_the_identity_of_its_connection(manager):
 def test_a_hub_that_differs_is_a_matter_for_a_person(manager):
     bootstrap.create_foundation(CONFIG, LOCAL, manager)
     more = LOCAL.model_copy(update={"event_hubs": LOCAL.event_hubs.model_copy(update={"partitions": 8})})
-    with pytest.raises(ProcedureError, match=r"4 partitions; expected 8.*\nNext step: partition counts are frozen"):
+    with pytest.raises(ProcedureError, match=r"5 partitions; expected 8.*\nNext step: partition counts are frozen"):
         bootstrap.verify_hubs(CONFIG, more)
     limits = CONFIG.pipeline.limits.model_copy(update={"max_event_bytes": 1024 * 1024})
     larger = CONFIG.model_copy(update={"pipeline": CONFIG.pipeline.model_copy(update={"limits": limits})})

@@ -160,7 +160,7 @@ class _Soaked:
     def _fault(self) -> Fault:
         """A fault of a random class in a random company, on rows that nothing else touches."""
         keys = self._maker.prepare(self._pipeline.source.version())
-        company, other = self._random.sample(self._pipeline.config.companies, 2)
+        company, other = self._random.sample(self._pipeline.config.tenants, 2)
         key = self._random.choice(keys[company.id])
         makers: list[Callable[[], Fault]] = [
             lambda: self._maker.delete(company, key),

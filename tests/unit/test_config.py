@@ -151,14 +151,14 @@ def test_a_shard_takes_no_more_companies_than_the_limit(folder: Path, edit: Edit
     edit("pipeline.yml", "companies_per_shard: 20", "companies_per_shard: 2")
     found = problems(folder)
     assert len(found) == 2
-    assert "shard 'shard-01' has 3 companies; pipeline.yml allows 2" in found[0]
+    assert "shard 'shard-01' has 4 companies; pipeline.yml allows 2" in found[0]
 
 
 def test_a_partition_has_to_exist_in_every_environment(folder: Path, edit: Edit) -> None:
     edit("companies.yml", "partitions: [2, 3]", "partitions: [2, 7]")
-    message = the_problem(folder)  # devtest and prod have eight partitions, local four
+    message = the_problem(folder)  # devtest and prod have eight partitions, local five
     assert (
-        "partition 7 of company 'C-1003' does not exist in environment 'local', whose hubs have partitions 0 to 3"
+        "partition 7 of company 'C-1003' does not exist in environment 'local', whose hubs have partitions 0 to 4"
         in message
     )
 

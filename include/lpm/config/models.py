@@ -96,7 +96,8 @@ ColumnTypeField = Annotated[
 
 
 class Model(BaseModel):
-    """Base of every configuration model: frozen, unknown keys refused."""
+    # No docstring: it would be the description of every model that has none, in schemas and on the site.
+    # Base of every configuration model: frozen, unknown keys refused.
 
     # A model is built when it is used first: every task process reads the configuration, and most need few of these.
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -105,21 +106,25 @@ class Model(BaseModel):
 class Column(Model):
     """One column of the source table."""
 
-    name: str = Field(pattern=NAME)
-    type: ColumnTypeField
-    nullable: bool = True
-    non_finite: Literal["null", "dead_letter"] = "null"  # SQL Server's float has neither NaN nor Infinity
-    description: str = ""
+    name: str = Field(pattern=NAME, description="As in the source, letter for letter")
+    type: ColumnTypeField = Field(
+        description="One of string, string(n), int, bigint, decimal(p,s), double, boolean, date, timestamp, binary"
+    )
+    nullable: bool = Field(True, description="Whether the source may have NULL")
+    non_finite: Literal["null", "dead_letter"] = Field(
+        "null", description="What becomes of NaN and Infinity, which SQL Server's float has not"
+    )
+    description: str = Field("", description="What the column means")
 
 
 class TableContract(Model):
     """The source table: its columns, its key and the column that names the company."""
 
-    name: str = Field(pattern=NAME)
-    schema_version: int = Field(ge=1)
-    company_column: str
-    key: tuple[str, ...] = Field(min_length=1)
-    columns: tuple[Column, ...] = Field(min_length=1)
+    name: str = Field(pattern=NAME, description="Table in the source schema; the targets have the same name")
+    schema_version: int = Field(ge=1, description="Raise it with every change of the columns")
+    company_column: str = Field(description="Column whose value is the company")
+    key: tuple[str, ...] = Field(min_length=1, description="Columns that make a row unique")
+    columns: tuple[Column, ...] = Field(min_length=1, description="Every column that the targets get")
 
     @model_validator(mode="after")
     def _names_agree(self) -> "TableContract":
@@ -148,35 +153,57 @@ class TableContract(Model):
 
 
 class Limits(Model):
-    max_event_bytes: int = Field(ge=1_000, le=1_000_000)
-    companies_per_shard: int = Field(ge=1, le=59)  # 60 outputs per job, one of them unrouted
+    """What the services take."""
+
+    max_event_bytes: int = Field(
+        ge=1_000,
+        le=1_000_000,
+        description="A larger event becomes a dead letter; Event Hubs takes 1 MB, its envelope included",
+    )
+    companies_per_shard: int = Field(
+        ge=1, le=59, description="A streaming job has 60 outputs, one of them for unknown companies"
+    )
 
 
 class Objectives(Model):
-    latency_p95_seconds: float = Field(gt=0)
+    """What the pipeline promises, measured by the monitor."""
+
+    latency_p95_seconds: float = Field(
+        gt=0, description="Commit in the source to visible in the database, 95th percentile"
+    )
 
 
 class Retention(Model):
-    change_feed_days: int = Field(ge=7)
-    tombstone_days: int = Field(ge=7)
+    """How long what is needed to catch up is kept."""
+
+    change_feed_days: int = Field(ge=7, description="How long the source keeps what the stream may still have to read")
+    tombstone_days: int = Field(
+        ge=7, description="How long a database remembers a deletion: longer than the oldest event that can still arrive"
+    )
 
 
 class Schedules(Model):
     """When the procedures that run by themselves do, as cron expressions in UTC."""
 
-    reconcile: str = Field(pattern=CRON)
-    monitor: str = Field(pattern=CRON)
+    reconcile: str = Field(pattern=CRON, description="Cron, UTC")
+    monitor: str = Field(pattern=CRON, description="Cron, UTC")
 
 
 class Reconciliation(Model):
-    full_below_rows: int = Field(ge=0)  # a company with fewer rows is compared as a whole in every round
-    ledger_hours: int = Field(ge=1)  # rounds in which the whole ledger is held against its table
-    deep_hours: int = Field(ge=1)  # rounds in which every value of every row is compared
-    grace_seconds: float = Field(ge=0)  # after which a difference is looked at again
-    wait_seconds: float = Field(ge=0)  # for a company's watermark to reach the cut of the round
-    evidence_keys: int = Field(ge=1)  # differing keys that are kept with their details, per company and round
-    repair: bool  # whether the hourly round repairs what it finds
-    repair_keys: int = Field(ge=1)  # more differing keys than that are repaired by a batch run on Databricks
+    """How the hourly comparison works."""
+
+    full_below_rows: int = Field(ge=0, description="A company with fewer rows is compared as a whole in every round")
+    ledger_hours: int = Field(ge=1, description="Rounds in which the whole ledger is held against its table")
+    deep_hours: int = Field(ge=1, description="Rounds in which every value of every row is compared")
+    grace_seconds: float = Field(ge=0, description="After which a difference is looked at again")
+    wait_seconds: float = Field(ge=0, description="For a company's watermark to reach the cut of the round")
+    evidence_keys: int = Field(
+        ge=1, description="Differing keys that are kept with their details, per company and round"
+    )
+    repair: bool = Field(description="Whether the hourly round repairs what it finds")
+    repair_keys: int = Field(
+        ge=1, description="More differing keys than that are repaired by a batch run on Databricks"
+    )
 
 
 class Pipeline(Model):
@@ -191,13 +218,19 @@ class Pipeline(Model):
 
 
 class Company(Model):
-    """A tenant. ``id`` is the exact value of the company column, case and blanks included."""
+    """A tenant. ``id`` is the exact value of the company column, case and blanks included.
 
-    id: str = Field(min_length=1, max_length=400)
-    name: str = Field(min_length=1)
-    shard: str
-    partitions: tuple[int, ...] = Field(min_length=1)
-    slug: str = ""
+    A ``canary`` is a company in all but its owner: the procedure ``validate`` writes rows for canaries and nobody else.
+    """
+
+    id: str = Field(min_length=1, max_length=400, description="Value of the company column, case and blanks included")
+    name: str = Field(min_length=1, description="For people")
+    shard: str = Field(description="Whose hub and streaming job serve it; never changed once it receives data")
+    partitions: tuple[int, ...] = Field(
+        min_length=1, description="Of its shard's hub, its own; never changed once it receives data"
+    )
+    slug: str = Field("", description="For names of resources; made from the id when absent")
+    canary: bool = Field(False, description="Belongs to nobody: the procedure validate writes rows for it")
 
     @model_validator(mode="before")
     @classmethod
@@ -231,59 +264,86 @@ class Company(Model):
 class Companies(Model):
     """``companies.yml``."""
 
-    shards: tuple[Annotated[str, Field(pattern=SHARD_NAME)], ...] = Field(min_length=1)
-    companies: tuple[Company, ...] = Field(min_length=1)
+    shards: tuple[Annotated[str, Field(pattern=SHARD_NAME)], ...] = Field(
+        min_length=1, description="Names of the shards; each has a hub and a streaming job"
+    )
+    companies: tuple[Company, ...] = Field(min_length=1, description="Every tenant")
 
 
 class Azure(Model):
-    connection: str
-    subscription_id: str = Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
-    resource_group: str = Field(pattern=r"^[-\w.()]{1,90}$")
-    location: str
-    airflow_object_id: str  # of the identity that the Airflow connection signs in with; not its application id
-    action_groups: Mapping[str, str] = {}  # resource ids of Azure Monitor's action groups, by route of alerts.yml
+    """Subscription and identity."""
+
+    connection: str = Field(description="Airflow connection for Resource Manager and Monitor")
+    subscription_id: str = Field(
+        pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$", description="Subscription"
+    )
+    resource_group: str = Field(
+        pattern=r"^[-\w.()]{1,90}$", description="Resource group of everything that is deployed"
+    )
+    location: str = Field(description="Azure region")
+    airflow_object_id: str = Field(
+        description="Object id (not application id) of the identity that the Airflow connection signs in with"
+    )
+    action_groups: Mapping[str, str] = Field(
+        {}, description="Resource ids of Azure Monitor's action groups, by route of alerts.yml"
+    )
 
 
 class Databricks(Model):
-    connection: str
-    warehouse_id: str
-    catalog: str = Field(pattern=NAME)
-    source_schema: str = Field(pattern=NAME)
-    pipeline_schema: str = Field(pattern=NAME)
-    volume: str = Field(pattern=r"^/Volumes/[^/]+/[^/]+/[^/]+$")
-    spark_version: str
-    node_type: str
-    workers: int = Field(ge=0)
-    run_as: str  # application id of the service principal that owns the job
-    run_as_object_id: str  # its object id: role assignments need this one
+    """Workspace, source and job."""
+
+    connection: str = Field(description="Airflow connection for the workspace")
+    warehouse_id: str = Field(description="SQL warehouse of the DAGs")
+    catalog: str = Field(pattern=NAME, description="Catalog of source and pipeline")
+    source_schema: str = Field(pattern=NAME, description="Schema of the source table")
+    pipeline_schema: str = Field(pattern=NAME, description="Schema of the pipeline's own tables")
+    volume: str = Field(
+        pattern=r"^/Volumes/[^/]+/[^/]+/[^/]+$", description="Volume of checkpoint, wheels and settings"
+    )
+    spark_version: str = Field(description="Runtime of the job clusters")
+    node_type: str = Field(description="Machines of the job clusters")
+    workers: int = Field(ge=0, description="Workers of the stream job; 0 is a single node")
+    run_as: str = Field(description="Application id of the service principal that owns the job")
+    run_as_object_id: str = Field(description="Its object id, which role assignments need")
 
 
 class EventHubs(Model):
-    namespace: str = Field(pattern=r"^[a-zA-Z](?:[a-zA-Z0-9-]{4,48})[a-zA-Z0-9]$")
-    kafka_bootstrap: str | None = None
-    kafka_protocol: Literal["SASL_SSL", "SASL_PLAINTEXT"]
-    kafka_auth: Literal["entra", "connection_string"]
-    partitions: int = Field(ge=1, le=32)  # Standard tier; frozen once data flows, else keys lose their order
-    retention_hours: int = Field(ge=1, le=168)
-    throughput_units: int = Field(ge=1, le=40)
-    max_throughput_units: int = Field(ge=1, le=40)
+    """The hubs."""
+
+    namespace: str = Field(pattern=r"^[a-zA-Z](?:[a-zA-Z0-9-]{4,48})[a-zA-Z0-9]$", description="Event Hubs namespace")
+    kafka_bootstrap: str | None = Field(None, description="Kafka address when it is not the namespace's")
+    kafka_protocol: Literal["SASL_SSL", "SASL_PLAINTEXT"] = Field(description="Security protocol of the Kafka side")
+    kafka_auth: Literal["entra", "connection_string"] = Field(description="How the stream job signs in")
+    partitions: int = Field(ge=1, le=32, description="Of each hub; frozen once data flows, else keys lose their order")
+    retention_hours: int = Field(ge=1, le=168, description="How long a hub keeps its events")
+    throughput_units: int = Field(ge=1, le=40, description="To start with: 1 MB/s in, 2 MB/s out each")
+    max_throughput_units: int = Field(ge=1, le=40, description="Most that auto-inflate may reach")
 
 
 class StreamAnalytics(Model):
-    streaming_units: Literal[3, 7, 10, 20, 30, 40, 50, 60]  # StandardV2: 10 is one V2 unit
+    """The streaming jobs."""
+
+    streaming_units: Literal[3, 7, 10, 20, 30, 40, 50, 60] = Field(
+        description="Of each streaming job (StandardV2: 10 is one V2 unit)"
+    )
 
 
 class Storage(Model):
-    account: str = Field(pattern=r"^[a-z0-9]{3,24}$")
-    unrouted_container: str = Field(pattern=DNS_LABEL)
+    """The storage account."""
+
+    account: str = Field(pattern=r"^[a-z0-9]{3,24}$", description="Storage account for unrouted events and evidence")
+    unrouted_container: str = Field(pattern=DNS_LABEL, description="Container for events of unknown companies")
 
 
 class Evidence(Model):
     """Where status, alert state and evidence are kept. Locally ``LPM_EVIDENCE`` names the folder instead."""
 
     # The account is the connection's: Airflow would take what stands before an @ for the name of a connection.
-    url: str = Field(pattern=r"^abfss?://[a-z0-9](?:[a-z0-9-]{1,61}[a-z0-9])(?:/[A-Za-z0-9._-]+)*$")
-    connection: str
+    url: str = Field(
+        pattern=r"^abfss?://[a-z0-9](?:[a-z0-9-]{1,61}[a-z0-9])(?:/[A-Za-z0-9._-]+)*$",
+        description="Container of status and evidence; without the account, which is the connection's",
+    )
+    connection: str = Field(description="Airflow connection (adls) with the account")
 
     @property
     def container(self) -> str:
@@ -292,36 +352,42 @@ class Evidence(Model):
 
 
 class Sql(Model):
-    connection: str
-    dialect: Literal["mssql", "postgresql"]
+    """How the companies' databases are reached."""
+
+    connection: str = Field(description="Airflow connection for the companies' databases")
+    dialect: Literal["mssql", "postgresql"] = Field(description="mssql on Azure")
 
 
 class Stream(Model):
-    trigger_seconds: float = Field(gt=0)
-    heartbeat_seconds: float = Field(gt=0)
-    progress_seconds: float = Field(gt=0)
+    """Timing of the stream job."""
+
+    trigger_seconds: float = Field(gt=0, description="Between two micro-batches")
+    heartbeat_seconds: float = Field(gt=0, description="Most often that a company is told how far its events have come")
+    progress_seconds: float = Field(gt=0, description="Between two lines of the progress table")
 
 
 class Database(Model):
-    server: str = Field(pattern=DNS_LABEL)
-    database: str = Field(min_length=1, max_length=128)
+    """One database."""
+
+    server: str = Field(pattern=DNS_LABEL, description="Name of the SQL server, without domain")
+    database: str = Field(min_length=1, max_length=128, description="Name of the database")
 
 
 class Environment(Model):
     """``environments/<name>.yml``."""
 
     name: str
-    kind: Literal["local", "azure"]
-    enabled: bool
-    azure: Azure
-    databricks: Databricks
-    event_hubs: EventHubs
-    stream_analytics: StreamAnalytics
-    storage: Storage
-    evidence: Evidence
-    sql: Sql
-    stream: Stream
-    databases: Mapping[str, Database]
+    kind: Literal["local", "azure"] = Field(description="local: the local cloud")
+    enabled: bool = Field(description="Whether it has DAGs where LPM_ENVIRONMENTS is not set")
+    azure: Azure = Field(description="Subscription and identity")
+    databricks: Databricks = Field(description="Workspace, source and job")
+    event_hubs: EventHubs = Field(description="Hubs")
+    stream_analytics: StreamAnalytics = Field(description="Streaming jobs")
+    storage: Storage = Field(description="Storage account")
+    evidence: Evidence = Field(description="Where status, alert state and evidence are kept")
+    sql: Sql = Field(description="How the companies' databases are reached")
+    stream: Stream = Field(description="Timing of the stream job")
+    databases: Mapping[str, Database] = Field(description="Database of each company, by company id")
 
     @property
     def source_schema(self) -> str:
@@ -346,6 +412,16 @@ class Config(Model):
     def table(self) -> TableContract:
         """The table contract."""
         return self.pipeline.table
+
+    @property
+    def canaries(self) -> tuple[Company, ...]:
+        """The companies that nobody owns, for validation."""
+        return tuple(company for company in self.companies if company.canary)
+
+    @property
+    def tenants(self) -> tuple[Company, ...]:
+        """The companies that somebody owns."""
+        return tuple(company for company in self.companies if not company.canary)
 
     def companies_of(self, shard: str) -> tuple[Company, ...]:
         """The companies of one shard, in the order of the file."""

@@ -70,7 +70,7 @@ class Pipeline:
                 environment.databricks.warehouse_id,
                 names.source_table(config, environment),
                 config.table,
-                config.companies,
+                config.tenants,  # the canaries are for validation alone
             ),
             {
                 company: TargetDatabase(
