@@ -13,7 +13,7 @@ from lpm.config import ConfigError, load_config
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the result is the exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         return int(options.run(options))
     except KeyboardInterrupt:
@@ -26,9 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lpm", description=__doc__.splitlines()[0] if __doc__ else None)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    """The commands and their arguments."""
+    whole = argparse.ArgumentParser(prog="lpm", description=__doc__.splitlines()[0] if __doc__ else None)
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
     config = commands.add_parser("config", help="the configuration in include/config")
     check = config.add_subparsers(required=True, metavar="COMMAND").add_parser(
@@ -46,8 +47,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
 
+    site = commands.add_parser("site", help="the runbook site")
+    build = site.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "build",
+        help="make the site in build/site from the configuration and the evidence of the local cloud, and check it",
+    )
+    build.add_argument(
+        "--environments", help="whose DAGs it links to, comma between them (default: those that are enabled)"
+    )
+    build.set_defaults(run=_site_build)
+
     _add_local(commands.add_parser("local", help="the local cloud").add_subparsers(required=True, metavar="COMMAND"))
-    return parser
+    return whole
 
 
 def _add_local(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -96,6 +107,20 @@ def _render(options: argparse.Namespace) -> int:
     for drift in drifts:
         print(f"{'deleted' if drift.expected is None else 'wrote'} {drift.path}")
     print(f"{len(drifts)} derived files changed")
+    return 0
+
+
+def _site_build(options: argparse.Namespace) -> int:
+    from lpm.local import paths
+    from lpm.site.build import build_site
+    from lpm.site.gathering import FolderEvidence, gather
+
+    config, folder = load_config(), paths.checkout() / "build" / "site"
+    enabled = tuple(name for name, environment in config.environments.items() if environment.enabled)
+    environments = tuple(options.environments.split(",")) if options.environments else enabled
+    evidence = {"local": FolderEvidence(paths.cloud_folder() / "airflow" / "evidence")}
+    site = build_site(gather(environments, evidence, parser(), folder / "cache"), folder)
+    print(f"the site is in {site}: open {site / 'index.html'}")
     return 0
 
 

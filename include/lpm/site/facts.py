@@ -1,5 +1,6 @@
 """Everything that pages may say. Who builds the site gathers it once; the pages are pure functions of it."""
 
+import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -27,6 +28,7 @@ class Facts:
     Attributes:
         config, alerts, contacts: As the configuration says.
         procedures: The procedures, as their DAG files say, by name.
+        commands: The parser of ``lpm``.
         environments: Names of the environments whose DAGs and evidence the site is about.
         evidence: By environment; one that cannot be reached is not in it, and the pages say so.
         benchmarks: ``bench/results.json`` as text, None when it is not there.
@@ -36,6 +38,7 @@ class Facts:
     alerts: Alerts
     contacts: Contacts
     procedures: Mapping[str, ProcedureFacts]
+    commands: argparse.ArgumentParser
     environments: tuple[str, ...]
     evidence: Mapping[str, EvidenceReader] = field(default_factory=dict)
     benchmarks: str | None = None
