@@ -5,7 +5,6 @@ task needs it imports itself, when it runs (docs/operations/index.md).
 """
 
 import logging
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -27,7 +26,7 @@ from airflow.sdk import (
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from lpm.clients.event_hubs_secrets import SecretMissing
-from lpm.config import Config, ConfigError, Environment, load_config
+from lpm.config import Config, ConfigError, Environment, enabled_environments, load_config
 from lpm.procedures.outcome import Outcome, ProcedureError, together
 
 OWNER = "edg-lpm"
@@ -99,18 +98,6 @@ class Procedure:
         sections = {"Purpose": self.purpose, "Touches": self.touches, "Takes": self.takes, "Undo": self.undo}
         body = "\n\n".join(f"**{name}**: {' '.join(text.split())}" for name, text in sections.items())
         return f"{body}\n\n**When it fails**: `{self.page}` says for each task what to clear and what to trigger again."
-
-
-def enabled_environments(config: Config) -> list[str]:
-    """Names from LPM_ENVIRONMENTS (comma between them), else those that the configuration enables.
-
-    Raises:
-        KeyError: LPM_ENVIRONMENTS names an environment that does not exist.
-    """
-    chosen = [name.strip() for name in os.environ.get("LPM_ENVIRONMENTS", "").split(",") if name.strip()]
-    if chosen:
-        return [config.environment(name).name for name in chosen]
-    return [name for name, environment in config.environments.items() if environment.enabled]
 
 
 def dags_of(procedure: Procedure) -> dict[str, DAG]:

@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lpm.config.alerts import Alerts, load_alerts
+from lpm.config.assessment import Assessment, load_assessment
 from lpm.config.contacts import Contacts, load_contacts
 from lpm.config.errors import ConfigError, ConfigProblem
 from lpm.config.loading import load_config
 from lpm.config.models import Companies, Environment, Model, Pipeline
+from lpm.config.reviews import Reviews, load_reviews
 
 ENVIRONMENT_FILE = "environments/<name>.yml"
 FILES: Mapping[str, type[Model]] = {
@@ -16,9 +18,17 @@ FILES: Mapping[str, type[Model]] = {
     ENVIRONMENT_FILE: Environment,
     "alerts.yml": Alerts,
     "contacts.yml": Contacts,
+    "assessment.yml": Assessment,
+    "reviews.yml": Reviews,
 }
 # Those that load_config does not read: the DAG files can do without them.
-LOADERS: tuple[Callable[[Path | None], Model], ...] = (load_config, load_alerts, load_contacts)
+LOADERS: tuple[Callable[[Path | None], Model], ...] = (
+    load_config,
+    load_alerts,
+    load_contacts,
+    load_assessment,
+    load_reviews,
+)
 
 
 def check_everything(folder: Path | None = None) -> None:

@@ -22,6 +22,18 @@ def config_folder() -> Path:
     return Path(os.environ.get("LPM_CONFIG") or Path(__file__).resolve().parents[2] / "config")
 
 
+def enabled_environments(config: Config) -> list[str]:
+    """Names from LPM_ENVIRONMENTS (comma between them), else those that the configuration enables.
+
+    Raises:
+        KeyError: LPM_ENVIRONMENTS names an environment that does not exist.
+    """
+    chosen = [name.strip() for name in os.environ.get("LPM_ENVIRONMENTS", "").split(",") if name.strip()]
+    if chosen:
+        return [config.environment(name).name for name in chosen]
+    return [name for name, environment in config.environments.items() if environment.enabled]
+
+
 @cache
 def load_config(folder: Path | None = None) -> Config:
     """The checked configuration. Read once per process and folder.

@@ -187,6 +187,9 @@ class Schedules(Model):
 
     reconcile: str = Field(pattern=CRON, description="Cron, UTC")
     monitor: str = Field(pattern=CRON, description="Cron, UTC")
+    publish_docs: str = Field(
+        pattern=CRON, description="Cron, UTC; the site is published besides whenever a deployment changed something"
+    )
 
 
 class Reconciliation(Model):
