@@ -1,6 +1,6 @@
 """As much of Azure Blob Storage as keeping and finding texts takes, on loopback.
 
-https://learn.microsoft.com/rest/api/storageservices: Put Blob, Get Blob, Get Blob Properties, List Blobs.
+https://learn.microsoft.com/rest/api/storageservices: Put Blob, Get Blob, Get Blob Properties, List Blobs, Delete Blob.
 """
 
 import threading
@@ -53,6 +53,12 @@ def blob_server() -> Iterator[BlobServer]:
         def do_PUT(self) -> None:
             state.blobs[self.name()] = self.rfile.read(int(self.headers["Content-Length"]))
             self.answer(201)
+
+        def do_DELETE(self) -> None:
+            if state.blobs.pop(self.name(), None) is None:
+                self.answer(404, x_ms_error_code="BlobNotFound")
+            else:
+                self.answer(202)
 
         def do_HEAD(self) -> None:
             self.do_GET()

@@ -51,6 +51,18 @@ def test_what_was_written_is_read_and_what_was_not_is_none(store):
     assert store.read("status.json") == '{"company": "Öl & Gas"}'
 
 
+def test_an_object_may_be_anything_and_can_be_deleted_more_than_once(store):
+    content = bytes(range(256)) * 5_000
+    store.write_bytes("site/a.zip", content)
+    store.write("site/live.json", "{}")
+    assert store.read_bytes("site/a.zip") == content
+    assert store.read_bytes("site/b.zip") is None
+    for _ in range(2):
+        store.delete("site/a.zip")
+        assert store.read_bytes("site/a.zip") is None
+        assert store.names("site/") == ["site/live.json"]
+
+
 def test_names_are_found_by_how_they_begin(store):
     for name in ("reconcile/2026/11/a.json", "reconcile/2026/12/b.json", "reconcile-latest.json", "alerts/state.json"):
         store.write(name, "x")

@@ -50,6 +50,15 @@ class EvidenceStore:
         Raises:
             EvidenceError: the store cannot be reached or refuses.
         """
+        content = self.read_bytes(name)
+        return None if content is None else content.decode("utf-8")
+
+    def read_bytes(self, name: str) -> bytes | None:
+        """The content of an object, None if there is none.
+
+        Raises:
+            EvidenceError: the store cannot be reached or refuses.
+        """
         path = self._path(name)
         try:
             content: bytes = self._root.fs.cat_file(path)
@@ -57,10 +66,18 @@ class EvidenceStore:
             return None
         except Exception as error:  # each storage library raises its own
             raise self._failure(f"read {name}", error) from error
-        return content.decode("utf-8")
+        return content
 
     def write(self, name: str, text: str) -> None:
         """Replace an object as a whole: a reader finds the old text or the new one, never a part.
+
+        Raises:
+            EvidenceError: the store cannot be reached or refuses.
+        """
+        self.write_bytes(name, text.encode("utf-8"))
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Replace an object as a whole, as :meth:`write` does.
 
         Raises:
             EvidenceError: the store cannot be reached or refuses.
@@ -69,14 +86,28 @@ class EvidenceStore:
         try:
             filesystem = self._root.fs
             if self._root.protocol not in LOCAL_PROTOCOLS:
-                filesystem.pipe_file(path, text.encode("utf-8"))  # an object appears when all of it was sent
+                filesystem.pipe_file(path, content)  # an object appears when all of it was sent
                 return
             filesystem.makedirs(os.path.dirname(path), exist_ok=True)
             draft = f"{path}.{uuid.uuid4().hex}.draft"
-            filesystem.pipe_file(draft, text.encode("utf-8"))
+            filesystem.pipe_file(draft, content)
             os.replace(draft, path)
         except Exception as error:
             raise self._failure(f"write {name}", error) from error
+
+    def delete(self, name: str) -> None:
+        """Remove an object; one that is not there is no fault.
+
+        Raises:
+            EvidenceError: the store cannot be reached or refuses.
+        """
+        path = self._path(name)
+        try:
+            self._root.fs.rm_file(path)
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            raise self._failure(f"delete {name}", error) from error
 
     def names(self, prefix: str = "") -> list[str]:
         """Names of the objects that begin with ``prefix``, sorted.
