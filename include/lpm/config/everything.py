@@ -10,6 +10,7 @@ from lpm.config.errors import ConfigError, ConfigProblem
 from lpm.config.loading import load_config
 from lpm.config.models import Companies, Environment, Model, Pipeline
 from lpm.config.reviews import Reviews, load_reviews
+from lpm.config.test_plan import TestPlan, load_test_plan
 
 ENVIRONMENT_FILE = "environments/<name>.yml"
 FILES: Mapping[str, type[Model]] = {
@@ -20,6 +21,7 @@ FILES: Mapping[str, type[Model]] = {
     "contacts.yml": Contacts,
     "assessment.yml": Assessment,
     "reviews.yml": Reviews,
+    "test_plan.yml": TestPlan,
 }
 # Those that load_config does not read: the DAG files can do without them.
 LOADERS: tuple[Callable[[Path | None], Model], ...] = (
@@ -28,6 +30,7 @@ LOADERS: tuple[Callable[[Path | None], Model], ...] = (
     load_contacts,
     load_assessment,
     load_reviews,
+    load_test_plan,
 )
 
 
