@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from lpm.clients.evidence import EvidenceStore
 from lpm.procedures.alerts import telling
+from lpm.procedures.alerts.ended import keep_ended
 from lpm.procedures.alerts.evaluation import Round, Rules, evaluate
 from lpm.procedures.alerts.observations import Observation, Subject, subjects_of
 from lpm.procedures.alerts.state import Acknowledgement, Dag, Incident, Notice, State
@@ -68,6 +69,7 @@ def alert_round(  # noqa: PLR0913  the last two are for tests and for rounds by 
         acknowledgements=acknowledgements(store, before.incidents),
     )
     state, notices = evaluate(rules, seen, before)
+    keep_ended(store, rules.dag, [notice.incident for notice in notices if notice.kind == "resolved"], seen.now)
     state = state.model_copy(update={"outbox": (*state.outbox, *telling.deliveries(notices, links.run))})
     store.write(state_name(rules.dag), state.model_dump_json(indent=1))
     if state.outbox:
