@@ -9,9 +9,9 @@ from lpm.site.page import Page, code, table, text
 
 HEAD = """# Benchmarks
 
-A figure alone says little: machines differ, and a shared one differs from itself. So each is measured beside a **floor**
-or a peer, in the same run on the same machine: the same work without what is being judged. The **ratio** of both is what
-can be compared. `n` is the number of repetitions, the spread is (highest - lowest) / median.
+A figure alone says little: machines differ, and a shared one differs from itself. So each is measured beside a
+**floor** or a peer, in the same run on the same machine: the same work without what is being judged. The **ratio** of
+both is what can be compared. `n` is the number of repetitions, the spread is (highest - lowest) / median.
 
 `make bench` measures all of them anew and writes `bench/results.json`. Each benchmark says in its file what its floor
 is.
