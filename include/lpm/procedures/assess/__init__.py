@@ -1,0 +1,1 @@
+"""Measure the source and its surroundings, read-only, and judge by it what stakeholders told us."""
