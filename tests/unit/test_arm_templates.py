@@ -153,9 +153,12 @@ def test_the_stream_job_and_airflow_may_send_to_every_hub_and_nothing_else(envir
     properties = [assignment["properties"] for assignment in assignments]
     sending = [one for one in properties if one["roleDefinitionId"].endswith(ROLE_IDS["eventHubsDataSender"])]
     assert sorted(one["principalId"] for one in sending) == sorted(len(CONFIG.shards) * senders)
-    [writing] = [one for one in properties if one not in sending]
-    assert writing["roleDefinitionId"].endswith(ROLE_IDS["storageBlobDataContributor"]), "the evidence, by Airflow"
-    assert writing["principalId"] == environment.azure.airflow_object_id
+    others = [one for one in properties if one not in sending]
+    assert {one["roleDefinitionId"].rpartition("/")[2] for one in others} == {
+        ROLE_IDS["storageBlobDataContributor"],  # status and evidence
+        ROLE_IDS["storageBlobDataReader"],  # unrouted events
+    }
+    assert {one["principalId"] for one in others} == {environment.azure.airflow_object_id}
 
 
 def test_one_identity_for_both_gets_its_role_once() -> None:
@@ -163,7 +166,7 @@ def test_one_identity_for_both_gets_its_role_once() -> None:
     azure = environment.azure.model_copy(update={"airflow_object_id": environment.databricks.run_as_object_id})
     template = arm.templates(CONFIG, environment.model_copy(update={"azure": azure}))[arm.FOUNDATION]
     assignments = [one for one in template.resources if one["type"] == "Microsoft.Authorization/roleAssignments"]
-    assert len(assignments) == len(CONFIG.shards) + 1, "and the one that keeps the evidence"
+    assert len(assignments) == len(CONFIG.shards) + 2, "and those that keep the evidence and read what is unrouted"
 
 
 @every_environment

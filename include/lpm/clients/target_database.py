@@ -58,6 +58,19 @@ class TargetDatabaseError(RuntimeError):
 
 
 @dataclass(frozen=True)
+class RowState:
+    """What the pipeline knows of a row of the target. ``row_hash`` in hexadecimal; times are UTC, naive.
+
+    ``committed_at`` is None for a row that a repair sent: no commit caused that event.
+    """
+
+    version: int
+    row_hash: str
+    committed_at: datetime | None
+    applied_at: datetime
+
+
+@dataclass(frozen=True)
 class QuarantinedEvent:
     """An event that the target refused. Times are UTC, naive."""
 
@@ -115,7 +128,10 @@ class TargetDatabase:
         self._target = table(
             name,
             *(column(each.name) for each in config.table.columns),
-            *(column(each) for each in ("lpm_key_hash", "lpm_version", "lpm_committed_at", "lpm_applied_at")),
+            *(
+                column(each)
+                for each in ("lpm_key_hash", "lpm_version", "lpm_row_hash", "lpm_committed_at", "lpm_applied_at")
+            ),
             schema=schema,
         )
 
@@ -304,6 +320,26 @@ class TargetDatabase:
         with self._transaction() as connection:
             for key_hash, *values in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query):
                 yield bytes(key_hash).hex(), dict(zip(wanted, map(normalised, values), strict=True))
+
+    def states(self, key_hashes: Collection[str] | None = None) -> Mapping[str, RowState]:
+        """Rows by key hash (hexadecimal): those of some keys, at most a thousand, or all of a small table."""
+        target = self._target.c
+        query = select(
+            target.lpm_key_hash, target.lpm_version, target.lpm_row_hash, target.lpm_committed_at, target.lpm_applied_at
+        )
+        if key_hashes is not None:
+            query = query.where(target.lpm_key_hash.in_([bytes.fromhex(key) for key in key_hashes]))
+        with self._transaction() as connection:
+            return {
+                bytes(key).hex(): RowState(int(version), bytes(row_hash).hex(), committed, applied)
+                for key, version, row_hash, committed, applied in connection.execute(query)
+            }
+
+    def refused_containing(self, key_text: str) -> list[str]:
+        """Key hashes of the refused events whose key holds a text; a wildcard in it is a wildcard."""
+        quoted = DIALECTS[self.dialect].name("key")
+        statement = f"SELECT key_hash FROM {names.STATE_SCHEMA}.quarantine WHERE {quoted} LIKE :pattern"
+        return [str(key) for (key,) in self.query(statement, {"pattern": f"%{key_text}%"})]
 
     def insert_inbox(self, events: Iterable[Mapping[str, Any]]) -> int:
         """Insert events as the router does, in one statement and so in one call of the trigger. For repair and tests.

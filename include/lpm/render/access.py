@@ -37,13 +37,15 @@ def _azure(config: Config, environment: Environment) -> Iterator[Right]:
     evidence = f"container {environment.storage.account}/{environment.evidence.container}"
     contributor = "Storage Blob Data Contributor"
     yield Right(f"Airflow ({airflow})", contributor, evidence, "keeps status, alert state and evidence")
+    unrouted = f"container {environment.storage.account}/{environment.storage.unrouted_container}"
+    reader = "Storage Blob Data Reader"
+    yield Right(f"Airflow ({airflow})", reader, unrouted, "sees that events of unknown companies are kept (validate)")
     for shard in config.shards:
         job_name, hub = names.streaming_job_name(environment, shard), f"hub {namespace}/{names.hub_name(shard)}"
         yield Right(
             f"managed identity of {job_name}", "Azure Event Hubs Data Receiver", hub, "reads the shard's events"
         )
     router = names.streaming_job_name(environment, names.unrouted_shard(config))
-    unrouted = f"container {environment.storage.account}/{environment.storage.unrouted_container}"
     yield Right(f"managed identity of {router}", contributor, unrouted, "writes events of unknown companies")
 
 
@@ -80,7 +82,7 @@ def _given_by_people(config: Config, environment: Environment) -> Iterator[Right
         f"SELECT and MODIFY on {table}; CREATE TABLE and CREATE VOLUME in {environment.pipeline_schema}; "
         f"CAN USE on warehouse {environment.databricks.warehouse_id}; may make jobs",
         "Databricks",
-        "switches the change feed on, deploys the job, compares rows",
+        "switches the change feed on, deploys the job, compares rows, writes the rows of validation",
         nobody,
     )
     yield Right(

@@ -20,6 +20,7 @@ EVENT_HUBS_SECRET_VARIABLE = "LPM_EVENT_HUBS_SECRET"  # noqa: S105  # name of th
 EVENT_HUBS_CLIENT_ID_VARIABLE = "LPM_EVENT_HUBS_CLIENT_ID"
 EVENT_HUBS_TENANT_ID_VARIABLE = "LPM_EVENT_HUBS_TENANT_ID"
 EVIDENCE_VARIABLE = "LPM_EVIDENCE"  # folder of the local environment's status, alert state and evidence
+UNROUTED_VARIABLE = "LPM_UNROUTED"  # folder of the local environment's unrouted events
 LOCAL_KAFKA_VARIABLE = "LPM_LOCAL_KAFKA_BOOTSTRAP"  # the local broker's address when its configured port was taken
 
 
@@ -51,6 +52,11 @@ def backfill_job_name(environment: Environment) -> str:
 def unrouted_shard(config: Config) -> str:
     """The shard whose hub takes the events of companies that are not configured."""
     return config.shards[0]
+
+
+def unrouted_folder(config: Config) -> str:
+    """Folder of the unrouted events in their container; one folder below it for each day: ``2026/11/24``."""
+    return unrouted_shard(config)
 
 
 def source_table(config: Config, environment: Environment) -> str:

@@ -17,6 +17,12 @@ BEGIN
     END LOOP;
 END $lpm$;
 -- next
+-- Each login is let into its own company's database by name, as an Azure SQL user belongs to one database.
+DO $lpm$
+BEGIN
+    EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', current_database());
+END $lpm$;
+-- next
 GRANT USAGE ON SCHEMA dbo TO lpm_reader;
 -- next
 GRANT SELECT ON "dbo"."tdr_streaming" TO lpm_reader;

@@ -16,7 +16,7 @@ from lpm.local.cloud.environment import clean_environment
 from lpm.local.cloud.state import CloudState
 from lpm.local.endpoints import Endpoints, Login
 from lpm.local.files import write_atomically
-from lpm.render.names import EVIDENCE_VARIABLE, LOCAL_KAFKA_VARIABLE
+from lpm.render.names import EVIDENCE_VARIABLE, LOCAL_KAFKA_VARIABLE, UNROUTED_VARIABLE
 
 LOGINS = (
     Login(user="admin", password="admin", role="admin"),  # noqa: S106  this Airflow listens on loopback only
@@ -39,6 +39,10 @@ def environment(folder: Path, state: CloudState, endpoints: Endpoints, config: C
         "LPM_ENVIRONMENTS": name,
         LOCAL_KAFKA_VARIABLE: endpoints.kafka,
         EVIDENCE_VARIABLE: str(folder / "evidence"),
+        # Where the stand-in for Azure keeps the container (lpm.local.azure.settings).
+        UNROUTED_VARIABLE: str(
+            folder.parent / "azure" / "storage" / local.storage.account / local.storage.unrouted_container
+        ),
     }
 
 

@@ -88,13 +88,14 @@ def foundation(config: Config, environment: Environment) -> Template:
                 "Object id (not application id) of the identity that Airflow signs in to Azure with.",
             ),
         ),
-        variables=role_variables("eventHubsDataSender", "storageBlobDataContributor"),
+        variables=role_variables("eventHubsDataSender", "storageBlobDataContributor", "storageBlobDataReader"),
         resources=(
             _namespace(),
             *(resource for shard in config.shards for resource in _hub(names.hub_name(shard), shard)),
             *_storage(),
             *(_sender(names.hub_name(shard), each) for shard in config.shards for each in senders.values()),
             _evidence_writer(),
+            _unrouted_reader(),
         ),
         outputs={
             "eventHubsHost": {
@@ -212,4 +213,15 @@ def _evidence_writer() -> Json:
         principal=AIRFLOW,
         principal_key=AIRFLOW,
         depends_on=(container_id(EVIDENCE),),
+    )
+
+
+def _unrouted_reader() -> Json:
+    """Validation looks whether the event of an unknown company was kept."""
+    return role_assignment(
+        "storageBlobDataReader",
+        scope=container_id(),
+        principal=AIRFLOW,
+        principal_key=AIRFLOW,
+        depends_on=(container_id(),),
     )

@@ -7,6 +7,7 @@ ROLE_IDS = {
     "eventHubsDataSender": "2b629674-e913-4c01-ae53-ef4638d8f975",
     "eventHubsDataReceiver": "a638d3c7-ab3a-418d-83e6-5f17a39d4fde",
     "storageBlobDataContributor": "ba92f5b4-2d11-453d-a403-e96b0029c9fe",
+    "storageBlobDataReader": "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1",
 }
 ROLE_ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
 
