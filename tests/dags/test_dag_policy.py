@@ -12,11 +12,11 @@ from lpm.config import load_config
 ROOT = Path(__file__).resolve().parents[2]
 PROCEDURES = {
     *("bootstrap", "enable_cdf", "deploy_router", "deploy_stream", "control", "go_live"),
-    *("monitor", "acknowledge_alert", "reconcile", "repair", "redrive"),
+    *("assess", "monitor", "acknowledge_alert", "reconcile", "repair", "redrive"),
 }
 SCHEDULED = {"monitor": "*/5 * * * *", "reconcile": "0 * * * *"}  # pipeline.yml
 DOC_SECTIONS = ("Purpose", "Touches", "Takes", "Undo", "When it fails")
-PAGE_SECTIONS = ("What it does", "Parameters", "When a task fails", "Undo")
+PAGE_SECTIONS = ["What it does", "Parameters", "Steps", "When a task fails", "Verify", "Undo", "Escalate"]
 TAG = re.compile(r"lpm|env:[a-z0-9-]+|procedure:[a-z_]+")
 
 
@@ -111,10 +111,10 @@ def test_every_parameter_is_described_and_its_default_is_valid(dags):
 def test_the_page_of_a_procedure_says_what_the_dag_is(dags, procedure):
     text, dag = page(procedure), dags[f"{procedure}__local"]
     assert text.startswith(f"# {procedure}\n"), "the first heading is the procedure's name"
-    for section in PAGE_SECTIONS:
-        assert f"## {section}\n" in text, f"docs/operations/{procedure}.md needs a section {section!r}"
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == PAGE_SECTIONS, "these sections, in this order"
     assert table_keys(text, "When a task fails") == set(dag.task_ids), "one row for each task, no row without a task"
-    assert table_keys(text, "Parameters") == set(dag.params), "one row for each parameter, no row without one"
+    assert "\n{{ parameters() }}\n" in text, "the table of parameters is made from the DAG file"
+    assert "\n{{ steps() }}\n" in text, "the diagram of the steps is made from the DAG file"
 
 
 def test_every_page_belongs_to_a_procedure():

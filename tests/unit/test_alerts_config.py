@@ -11,9 +11,9 @@ import pytest
 from lpm.config import ConfigError, config_folder
 from lpm.config.alerts import DOCS, Condition, duration_text, load_alerts, parse_duration
 from lpm.config.signals import SIGNALS
+from lpm.site.runbooks import SECTIONS
 
 Edit = Callable[[str, str], int]
-SECTIONS = ["Symptom", "What it means", "Check", "Fix", "Escalate"]
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_every_alert_has_a_runbook_of_its_own_and_every_runbook_an_alert() -> No
 def test_a_runbook_has_its_alerts_name_and_every_section(alert) -> None:
     text = (DOCS / alert.runbook).read_text(encoding="utf-8")
     assert text.startswith(f"# {alert.id}\n")
-    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == list(SECTIONS)
     for page in re.findall(r"\]\(([^)]+\.md)\)", text):
         assert (DOCS / "runbooks" / page).is_file(), f"{alert.runbook} links to {page}"
 

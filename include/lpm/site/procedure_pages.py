@@ -7,7 +7,7 @@ from typing import Any
 
 from lpm.site import diagrams
 from lpm.site.dag_facts import ParameterFacts, ProcedureFacts
-from lpm.site.page import code, table, text
+from lpm.site.page import anchor, code, table, text
 from lpm.site.triggers import choices, is_optional, kind
 
 CHOICES_SHOWN = 12
@@ -17,14 +17,12 @@ ROW_OF_TASK = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
 
 
 def parameters(procedure: ProcedureFacts) -> str:
-    """The parameters as Airflow's form has them."""
-    return table(
-        ["Parameter", "Meaning", "Default", "Allowed"],
-        [
-            [code(each.name), text(each.description), default(each), text(allowed(each))]
-            for each in procedure.parameters
-        ],
-    )
+    """The parameters as Airflow's form has them, and where that form is."""
+    rows: list[list[object]] = [
+        [code(each.name), text(each.description), default(each), text(allowed(each))] for each in procedure.parameters
+    ]
+    forms = ", ".join(anchor(f"/dags/{dag_id}", dag_id) for dag_id in procedure.dag_ids.values())
+    return f"{table(['Parameter', 'Meaning', 'Default', 'Allowed'], rows)}Trigger it in Airflow: {forms}.\n"
 
 
 def default(parameter: ParameterFacts) -> str:
