@@ -7,6 +7,11 @@ from airflow.sdk.exceptions import AirflowException
 
 COMPANIES = ["C-1001", "C-1002", "C-1003", "C-2001", "C-2002", "O'Neill 07", "LPM-CANARY-1", "LPM-CANARY-2"]
 EDGES = {
+    "assess": [
+        ("check_request", {"source", "change_feed", "access", "targets"}),
+        *((part, {"write"}) for part in ("source", "change_feed", "access", "targets")),
+        ("write", {"result"}),
+    ],
     "bootstrap": [
         ("check_request", {"foundation", "tables", "secrets"}),
         ("foundation", {"hubs", "router"}),
