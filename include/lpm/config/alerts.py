@@ -103,40 +103,42 @@ ConditionField = Annotated[
 class Channel(Model):
     """One way to reach people. Addresses and secrets are in its Airflow connection."""
 
-    kind: Literal["log", "email", "teams", "webhook"]
-    connection: str | None = None
-    environments: tuple[str, ...] | None = None  # None: all of them
+    kind: Literal["log", "email", "teams", "webhook"] = Field(description="How people are reached")
+    connection: str | None = Field(None, description="Airflow connection with address and secret")
+    environments: tuple[str, ...] | None = Field(None, description="Only for these; all when absent")
 
 
 class Escalation(Model):
     """Who else is told when nobody has acknowledged the alert for so long."""
 
-    after: Duration
-    route: str
+    after: Duration = Field(description="Without acknowledgement")
+    route: str = Field(description="Who is told then")
 
 
 class Alert(Model):
     """One thing that people have to know of."""
 
-    id: str = Field(pattern=DNS_LABEL)
-    title: str = Field(min_length=1)
-    severity: Severity
-    signal: str
-    when: ConditionField
+    id: str = Field(pattern=DNS_LABEL, description="Name of the alert and of its page")
+    title: str = Field(min_length=1, description="What is wrong, in words")
+    severity: Severity = Field(description="critical: data is late or wrong, or will be")
+    signal: str = Field(description="One of the closed list of signals")
+    when: ConditionField = Field(description="The value that is wrong: a comparison with a number or an objective")
     lasting: Duration = Field(alias="for", default=timedelta())
-    route: str
-    repeat: Duration
-    escalate: Escalation | None = None
-    runbook: str = Field(pattern=r"^runbooks/[a-z0-9-]+\.md$")  # below docs/
-    evaluated_in: tuple[Place, ...] = Field(default=("dag",), min_length=1)
+    route: str = Field(description="Who is told")
+    repeat: Duration = Field(description="While it stays")
+    escalate: Escalation | None = Field(None, description="Who else is told, and when")
+    runbook: str = Field(pattern=r"^runbooks/[a-z0-9-]+\.md$", description="Its page below docs/")
+    evaluated_in: tuple[Place, ...] = Field(
+        default=("dag",), min_length=1, description="By monitor or reconcile (dag), as a rule of Azure Monitor, or both"
+    )
 
 
 class Alerts(Model):
     """``alerts.yml``."""
 
-    channels: Mapping[str, Channel]
-    routes: Mapping[str, tuple[str, ...]]  # names of channels
-    alerts: tuple[Alert, ...]
+    channels: Mapping[str, Channel] = Field(description="Ways to reach people")
+    routes: Mapping[str, tuple[str, ...]] = Field(description="Names of channels, by name of the route")
+    alerts: tuple[Alert, ...] = Field(description="Every alert")
 
     def evaluated_by(self, dag: Literal["monitor", "reconcile"]) -> tuple[Alert, ...]:
         """The alerts that a DAG evaluates: those of the signals it observes, and those about watching itself."""

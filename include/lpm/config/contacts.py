@@ -21,28 +21,28 @@ FILE = "contacts.yml"
 class Contact(Model):
     """A person, or a group that is reached as one."""
 
-    id: str = Field(pattern=DNS_LABEL)
-    name: str = Field(min_length=1)
-    role: str = Field(min_length=1)
-    mail: str = Field(pattern=r"^\S+@\S+$")
-    phone: str = ""
-    login: str = ""  # of Airflow, for people who approve pages
+    id: str = Field(pattern=DNS_LABEL, description="Short name")
+    name: str = Field(min_length=1, description="Of the person or group")
+    role: str = Field(min_length=1, description="What they do for the pipeline")
+    mail: str = Field(pattern=r"^\S+@\S+$", description="Address")
+    phone: str = Field("", description="Number")
+    login: str = Field("", description="In Airflow, for people who approve pages")
 
 
 class Rota(Model):
     """Who stands behind a route of ``alerts.yml``, and when."""
 
-    route: str
-    contacts: tuple[str, ...] = Field(min_length=1)
-    hours: str = Field(min_length=1)  # as people say it: "Monday to Friday, 08:00-18:00 Europe/Amsterdam"
-    answers_within: str = Field(min_length=1)
+    route: str = Field(description="Of alerts.yml")
+    contacts: tuple[str, ...] = Field(min_length=1, description="Who answers, in this order")
+    hours: str = Field(min_length=1, description="When, as people say it")
+    answers_within: str = Field(min_length=1, description="How fast")
 
 
 class Contacts(Model):
     """``contacts.yml``."""
 
-    contacts: tuple[Contact, ...] = Field(min_length=1)
-    rota: tuple[Rota, ...] = Field(min_length=1)
+    contacts: tuple[Contact, ...] = Field(min_length=1, description="Everybody who can be reached")
+    rota: tuple[Rota, ...] = Field(min_length=1, description="Who stands behind each route")
 
     def contact(self, contact_id: str) -> Contact:
         """The contact of that id; the check has seen that it exists."""

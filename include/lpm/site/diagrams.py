@@ -11,16 +11,17 @@ from posixpath import relpath
 
 from lpm.site.dag_facts import ProcedureFacts
 
+ASIDES = (("ok", "letter"), ("known", "unrouted"), ("right", "quarantine"), ("newer", "ignored"))  # beside each other
+PIXELS = 1.2  # of a point; the diagram shrinks with the page and never grows beyond that
 FONT = "Helvetica"  # Graphviz measures text with it; the browser then uses the site's own font
 
 
-def inline_svg(dot: str, label: str, width: int) -> str:
+def inline_svg(dot: str, label: str) -> str:
     """A graph in the DOT language as SVG that can stand in a page.
 
     Args:
         dot: The graph. Nodes and edges carry no colours; classes of the style sheet give them.
         label: What the diagram shows, for those who cannot see it.
-        width: In pixels, at most; it shrinks with the page.
     """
     import pygraphviz  # only pages with a new diagram need it
 
@@ -34,7 +35,8 @@ def inline_svg(dot: str, label: str, width: int) -> str:
     svg = re.sub(r"<title>.*?</title>\n?|<!--.*?-->\n?", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\sid="[^"]*"', "", svg)  # two diagrams on a page would share them
     # role img would hide the links from assistive technology.
-    opening = f'<svg class="diagram" role="group" aria-label="{escape(label)}" style="max-width:{width}px"'
+    width = float(re.search(r'<svg width="([\d.]+)pt"', svg)[1])  # type: ignore[index]  # Graphviz writes it always
+    opening = f'<svg class="diagram" role="group" aria-label="{escape(label)}" style="max-width:{width * PIXELS:.0f}px"'
     svg = re.sub(r'<svg width="[^"]*" height="[^"]*"', lambda _: opening, svg, count=1)
     svg = svg.replace("xlink:href", "href").replace('xlink:title="', 'aria-label="')
     lines = (line for line in svg.splitlines() if line.strip())  # a blank line would end the block of HTML
@@ -54,8 +56,7 @@ def steps(procedure: ProcedureFacts) -> str:
         for task in procedure.tasks
     ]
     edges = [f"{_quoted(before)} -> {_quoted(task.name)}" for task in procedure.tasks for before in task.after]
-    width = 130 * (1 + _depth(procedure))
-    return inline_svg(_graph("LR", nodes, edges), f"Steps of {procedure.name}", min(width, 1100))
+    return inline_svg(_graph("LR", nodes, edges), f"Steps of {procedure.name}")
 
 
 def architecture(page: str, companies: Iterable[str]) -> str:
@@ -93,19 +94,20 @@ def architecture(page: str, companies: Iterable[str]) -> str:
         f'subgraph cluster_lpm {{ label="LPM, one database per company"; {targets} }}',
     ]
     edges = [
-        'source -> stream [label="change feed"]',
-        'stream -> hub [label="Kafka"]',
-        'hub -> router [label="AMQP"]',
-        *(f'router -> db{n} [label="insert"]' for n in range(len(shown))),
+        'source -> stream [label=" change feed" weight=9]',
+        'stream -> hub [label=" Kafka" weight=9]',
+        'hub -> router [label=" AMQP" weight=9]',
+        *(f"router -> db{n}" for n in range(len(shown))),
         "stream -> letters [style=dashed]",
         "router -> unrouted [style=dashed]",
-        'airflow -> stream [style=dashed constraint=false label="deploy, control"]',
-        "airflow -> router [style=dashed constraint=false]",
+        'site -> airflow [dir=back label=" evidence"]',
+        "source -> site [style=invis]",  # keeps the column of Airflow beside that of the data
+        'airflow -> stream [style=dashed constraint=false label="deploy"]',
         'airflow -> hub [style=dashed constraint=false label="repair"]',
+        'airflow -> router [style=dashed constraint=false label="deploy"]',
         'airflow -> db0 [style=dashed constraint=false label="reconcile"]',
-        "airflow -> site",
     ]
-    return inline_svg(_graph("LR", [*nodes, *groups], edges), "The pipeline from the source to the databases", 1200)
+    return inline_svg(_graph("TB", [*nodes, *groups], edges), "The pipeline from the source to the databases")
 
 
 def path_of_a_row(page: str) -> str:
@@ -130,12 +132,13 @@ def path_of_a_row(page: str) -> str:
         _node("ignored", "ignored:\nalready newer", to("architecture/guarantees.md"), "Guarantees", "aside"),
     ]
     edges = [
-        *("commit -> fold", "fold -> ok", 'ok -> hub [label="yes"]', "hub -> known", 'known -> inbox [label="yes"]'),
-        *("inbox -> right", 'right -> newer [label="yes"]', 'newer -> applied [label="yes"]'),
+        *("commit -> fold", "fold -> ok", 'ok -> hub [label=" yes"]', "hub -> known", 'known -> inbox [label=" yes"]'),
+        *("inbox -> right", 'right -> newer [label=" yes"]', 'newer -> applied [label=" yes"]'),
         *('ok -> letter [label="no"]', 'known -> unrouted [label="no"]', 'right -> quarantine [label="no"]'),
         'newer -> ignored [label="no"]',
+        *(f"{{ rank=same; {ask}; {aside} }}" for ask, aside in ASIDES),
     ]
-    return inline_svg(_graph("LR", nodes, edges), "The path of one change", 1200)
+    return inline_svg(_graph("TB", nodes, edges), "The path of one change")
 
 
 def relative(target: str, page: str) -> str:
@@ -146,7 +149,7 @@ def relative(target: str, page: str) -> str:
 
 def _graph(direction: str, nodes: Iterable[str], edges: Iterable[str]) -> str:
     body = ";\n".join([*nodes, *edges])
-    return f"digraph {{ graph [rankdir={direction} nodesep=0.25 ranksep=0.4];\n{body};\n}}"
+    return f"digraph {{ graph [rankdir={direction} nodesep=0.3 ranksep=0.35];\n{body};\n}}"
 
 
 def _node(name: str, label: str, link: str, tooltip: str, kind: str) -> str:
@@ -159,11 +162,3 @@ def _node(name: str, label: str, link: str, tooltip: str, kind: str) -> str:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-
-
-def _depth(procedure: ProcedureFacts) -> int:
-    """Tasks on the longest way through."""
-    depth: dict[str, int] = {}
-    for task in procedure.tasks:  # in the order in which they run
-        depth[task.name] = 1 + max((depth.get(before, 0) for before in task.after), default=0)
-    return max(depth.values())
