@@ -41,6 +41,14 @@ def parser() -> argparse.ArgumentParser:
     render.add_argument("--check", action="store_true", help="write nothing; show what drifted, exit 1 if anything did")
     render.set_defaults(run=_render)
 
+    contract = commands.add_parser("contract", help="the table contract of pipeline.yml")
+    propose = contract.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "propose", help="print the contract that a table could have, from its columns, and what a person has to decide"
+    )
+    propose.add_argument("table", help="catalog, schema and table with dots between them")
+    propose.add_argument("--environment", required=True, help="whose Airflow connection to Databricks is used")
+    propose.set_defaults(run=_contract_propose)
+
     demo = commands.add_parser("demo", help="run the whole pipeline on live traffic and show it")
     demo.add_argument(
         "--once", action="store_true", help="a fixed amount of traffic, then check; exit 1 on a difference"
@@ -121,6 +129,24 @@ def _site_build(options: argparse.Namespace) -> int:
     evidence = {"local": FolderEvidence(paths.cloud_folder() / "airflow" / "evidence")}
     site = build_site(gather(environments, evidence, parser(), folder / "cache"), folder)
     print(f"the site is in {site}: open {site / 'index.html'}")
+    return 0
+
+
+def _contract_propose(options: argparse.Namespace) -> int:
+    from lpm.clients.databricks import DatabricksClient
+    from lpm.procedures.assess.proposal import propose
+    from lpm.procedures.outcome import ProcedureError
+
+    config = load_config()
+    if options.environment not in config.environments:
+        known = ", ".join(config.environments)
+        raise RuntimeError(f"unknown environment {options.environment!r}; expected one of {known}")
+    databricks = DatabricksClient.of(config.environment(options.environment))
+    try:
+        databricks.require_connection()
+        print(propose(config, databricks, options.table).text, end="")
+    except ProcedureError as refusal:
+        raise RuntimeError(str(refusal)) from refusal
     return 0
 
 

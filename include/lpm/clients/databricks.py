@@ -107,6 +107,22 @@ class DatabricksClient:
         """The workspace of an environment."""
         return cls(environment.databricks.connection, environment.databricks.warehouse_id)
 
+    def require_connection(self) -> None:
+        """Find out now whether the Airflow connection exists, for a person who can still create it.
+
+        Raises:
+            DatabricksError: it does not.
+        """
+        from airflow.providers.common.compat.sdk import AirflowException
+
+        try:
+            self._hook.get_connection(self.connection)
+        except AirflowException as error:
+            raise DatabricksError(
+                f"there is no Airflow connection {self.connection!r}: {error}\n"
+                f"Next step: create it in Airflow, or set AIRFLOW_CONN_{self.connection.upper()} to its JSON or URI."
+            ) from error
+
     # SQL
 
     def sql(self, statement: str, parameters: Mapping[str, SqlValue] | None = None) -> list[dict[str, str | None]]:

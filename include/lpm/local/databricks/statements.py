@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lpm.local.databricks.describe_json import described
 from lpm.local.databricks.errors import ApiError
 from lpm.local.databricks.result_text import as_text, describe
 from lpm.local.databricks.volumes import Volumes
@@ -190,7 +191,9 @@ class Warehouse:
         if statement.schema:
             session.catalog.setCurrentDatabase(statement.schema)
         # All typed through Spark's own cast: "a value is correct if it can be converted with the cast function".
-        frame = session.sql(statement.text, args=_literals(session, statement.parameters) or None)
+        frame = described(session, statement.text)
+        if frame is None:
+            frame = session.sql(statement.text, args=_literals(session, statement.parameters) or None)
         statement.columns = describe(frame)
         if statement.row_limit is not None:
             frame = frame.limit(statement.row_limit + 1)

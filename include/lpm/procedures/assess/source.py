@@ -32,6 +32,11 @@ def measure_source(config: Config, environment: Environment, databricks: Databri
     ]
 
 
+def utf16_units(column: str) -> str:
+    """Spark SQL of a text's length as the contract and SQL Server count it; Spark's own counts characters."""
+    return f"octet_length(encode({quoted(column)}, 'UTF-16BE')) DIV 2"
+
+
 def _size(databricks: DatabricksClient, table: str) -> Iterator[Fact]:
     detail = ask_if_possible(databricks, f"DESCRIBE DETAIL {table}")
     yield detail.fact("table_bytes", detail.number("sizeInBytes"))
@@ -62,8 +67,10 @@ def _rows(contract: TableContract, known: SourceFacts, databricks: DatabricksCli
     limited = [column for column in present if column.type.length and _is_text(known, column)]
     counted = {
         **{f"null_{number}": f"{quoted(column.name)} IS NULL" for number, column in enumerate(required)},
-        # The contract counts UTF-16 units, as the target does; Spark's length counts characters.
-        **{f"long_{number}": f"{_units(column)} > {column.type.length}" for number, column in enumerate(limited)},
+        **{
+            f"long_{number}": f"{utf16_units(column.name)} > {column.type.length}"
+            for number, column in enumerate(limited)
+        },
     }
     listed = "".join(f", count_if({condition}) AS {name}" for name, condition in counted.items())
     answer = ask(databricks, f"SELECT count(*) AS table_rows{listed} FROM {table}")
@@ -143,10 +150,6 @@ def _events(config: Config, known: SourceFacts, databricks: DatabricksClient, ta
 
 def _found(columns: list[Column], counts: list[int]) -> dict[str, int]:
     return {column.name: count for column, count in zip(columns, counts, strict=True) if count}
-
-
-def _units(column: Column) -> str:
-    return f"octet_length(encode({quoted(column.name)}, 'UTF-16BE')) / 2"
 
 
 def _is_text(known: SourceFacts, column: Column) -> bool:
