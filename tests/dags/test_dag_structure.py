@@ -49,8 +49,22 @@ EDGES = {
         ("strangers", {"tell"}),
         ("tell", {"result"}),
     ],
+    "publish_docs": [
+        ("check_request", {"build"}),
+        ("build", {"approve"}),
+        ("approve", {"record"}),
+        ("record", {"publish"}),
+        ("publish", {"result"}),
+    ],
     "repair": [("check_request", {"send"}), ("send", {"result"})],
     "redrive": [("check_request", {"chosen"}), ("chosen", {"send"}), ("send", {"result"})],
+    "validate": [
+        ("check_request", {"chosen"}),
+        ("chosen", {"run_case"}),
+        ("run_case", {"clean_up"}),
+        ("clean_up", {"keep"}),
+        ("keep", {"result"}),
+    ],
     "go_live": [
         ("check_request", {"bootstrap"}),
         ("bootstrap", {"enable_cdf"}),
@@ -113,3 +127,14 @@ def test_control_offers_its_choices_and_the_default_changes_nothing_that_runs(da
     assert params.get_param("shards").schema["examples"] == ["shard-01", "shard-02"]
     with pytest.raises(Exception, match="'stop' is not one of"):
         params.get_param("action").resolve("stop")
+
+
+def test_a_case_that_fails_hides_no_other_and_the_clean_up_always_runs(dags):
+    dag = dags["validate__prod"]
+    case = dag.get_task("run_case")
+    assert case.map_index_template == "{{ task.op_kwargs['case'] }}"
+    assert case.partial_kwargs["max_active_tis_per_dagrun"] == 1, "a burst beside a measurement would spoil it"
+    assert case.partial_kwargs["retries"] == 0, "a case that fails now and then has failed"
+    assert dag.get_task("clean_up").trigger_rule == "all_done"
+    assert dag.get_task("keep").trigger_rule == "all_done"
+    assert dag.params["disruptive"] is False, "whole shards are stopped only where somebody asks for it"
