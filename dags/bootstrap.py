@@ -76,6 +76,7 @@ globals().update(
                 is in the company databases only.""",
             timeout=timedelta(hours=2),
             tasks=tasks,
+            deploys=True,
             params={
                 "renew_secrets": Param(
                     False, type="boolean", description="Write the stream job's secrets again, after a rotation."

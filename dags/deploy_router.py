@@ -32,6 +32,7 @@ globals().update(
             undo="Deploy the earlier configuration with this procedure. To stop the jobs, run control.",
             timeout=timedelta(hours=3),
             tasks=tasks,
+            deploys=True,
             params={"dry_run": DRY_RUN},
         )
     )

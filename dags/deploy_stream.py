@@ -39,6 +39,7 @@ globals().update(
             undo="Deploy the earlier version of this repository. To stop the job, run control.",
             timeout=timedelta(hours=1),
             tasks=tasks,
+            deploys=True,
             params={"dry_run": DRY_RUN},
         )
     )

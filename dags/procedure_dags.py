@@ -14,6 +14,10 @@ from urllib.parse import quote
 import pendulum
 from airflow.sdk import (
     DAG,
+    Asset,
+    AssetAlias,
+    AssetAny,
+    AssetOrTimeSchedule,
     CronDataIntervalTimetable,
     ExceptionRetryPolicy,
     Param,
@@ -79,6 +83,8 @@ class Procedure:
     tasks: Callable[[Config, Environment], None]
     params: Mapping[str, Param] = field(default_factory=dict)
     schedule: str | None = None  # cron in UTC; such a DAG is paused until someone wants it to run by itself
+    deploys: bool = False  # a run that changed something says so, see deployed()
+    after_deployments: bool = False  # runs, besides its schedule, when such a run said so
     outcomes: Callable[[Any, str], list[Outcome]] = outcomes_of_task  # of a step, asked with the result's task instance
     failures: Callable[[Any, str], list[str]] = failures_of_task
 
@@ -109,6 +115,11 @@ def dags_of(procedure: Procedure) -> dict[str, DAG]:
     return {dag_id: _dag(dag_id, procedure, config, name) for dag_id, name in ids.items() if wanted in (None, dag_id)}
 
 
+def deployed(environment: str) -> Asset:
+    """What stands for "a deployment changed something there" in Airflow's schedules."""
+    return Asset(f"lpm-deployed-{environment}")
+
+
 def report(outcome: Outcome) -> dict[str, Any]:
     """Write an outcome to the task's log and hand it on."""
     log.info("%s", outcome.text)
@@ -131,14 +142,13 @@ def retries(environment: Environment, azure: int) -> int:
 
 
 def _dag(dag_id: str, procedure: Procedure, config: Config, environment: str) -> DAG:
-    # In the local cloud nothing runs by itself: whoever uses it, a test perhaps, says when.
-    schedule = procedure.schedule if config.environment(environment).kind == "azure" else None
+    schedule = _schedule(procedure, config, environment)
     with DAG(
         dag_id,
         dag_display_name=f"{procedure.title} ({environment})",
         description=" ".join(procedure.purpose.split()).split(". ")[0].rstrip(".") + ".",
         doc_md=procedure.doc,
-        schedule=CronDataIntervalTimetable(schedule, timezone="UTC") if schedule else None,
+        schedule=schedule,
         is_paused_upon_creation=True if schedule else None,
         start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
         catchup=False,
@@ -160,8 +170,21 @@ def _dag(dag_id: str, procedure: Procedure, config: Config, environment: str) ->
         steps = [step.task_id for step in dag.topological_sort()]
         roots, leaves = list(dag.roots), list(dag.leaves)
         _check_request(procedure, environment) >> roots
-        leaves >> _result(procedure, steps)
+        leaves >> _result(procedure, environment, steps)
     return dag
+
+
+def _schedule(
+    procedure: Procedure, config: Config, environment: str
+) -> CronDataIntervalTimetable | AssetOrTimeSchedule | None:
+    # In the local cloud nothing runs by itself: whoever uses it, a test perhaps, says when.
+    if procedure.schedule is None or config.environment(environment).kind != "azure":
+        return None
+    times = CronDataIntervalTimetable(procedure.schedule, timezone="UTC")
+    if not procedure.after_deployments:
+        return times
+    anywhere = AssetAny(*(deployed(name) for name in enabled_environments(config)))
+    return AssetOrTimeSchedule(timetable=times, assets=anywhere)
 
 
 def _retry_policy() -> ExceptionRetryPolicy:
@@ -195,14 +218,18 @@ def _check_request(procedure: Procedure, environment: str) -> Any:
     return check_request()
 
 
-def _result(procedure: Procedure, steps: list[str]) -> Any:
+def _result(procedure: Procedure, environment: str, steps: list[str]) -> Any:
+    # A task's own assets are told of whenever it succeeds; through an alias it says when there is something to tell.
+    changes = AssetAlias(f"lpm-deployments-{environment}")
+
     @task(
         task_id=RESULT,
+        outlets=[changes] if procedure.deploys else [],
         trigger_rule=TriggerRule.ALL_DONE,
         retries=0,
         doc_md="What the run changed, step by step. Fails when a step failed, and repeats why.",
     )
-    def result(ti: Any = None) -> dict[str, Any]:
+    def result(ti: Any = None, outlet_events: Any = None) -> dict[str, Any]:
         outcome = together((step, found) for step in steps for found in procedure.outcomes(ti, step))
         states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
         if failed := [name for name, state in states.items() if state == "failed" and name != RESULT]:
@@ -210,6 +237,8 @@ def _result(procedure: Procedure, steps: list[str]) -> Any:
             reasons = [f"{step}: {reason}" for step in [CHECK, *steps] for reason in procedure.failures(ti, step)]
             done = [f"{BEFORE}{outcome.text}"] if outcome.details else []
             raise ProcedureError("\n".join([f"failed: {', '.join(sorted(failed))}", *reasons, *done]))
+        if procedure.deploys and outcome.changed:
+            outlet_events[changes].add(deployed(environment))
         return report(outcome)
 
     return result()

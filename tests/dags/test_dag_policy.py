@@ -12,7 +12,7 @@ from lpm.config import load_config
 ROOT = Path(__file__).resolve().parents[2]
 PROCEDURES = {
     *("bootstrap", "enable_cdf", "deploy_router", "deploy_stream", "control", "go_live"),
-    *("assess", "monitor", "acknowledge_alert", "reconcile", "repair", "redrive", "validate"),
+    *("assess", "monitor", "acknowledge_alert", "reconcile", "repair", "redrive", "validate", "publish_docs"),
 }
 SCHEDULED = {"monitor": "*/5 * * * *", "reconcile": "0 * * * *", "publish_docs": "30 5 * * *"}  # pipeline.yml
 DOC_SECTIONS = ("Purpose", "Touches", "Takes", "Undo", "When it fails")

@@ -2,8 +2,12 @@
 
 import pytest
 from airflow.providers.standard.operators.trigger_dagrun import DagIsPaused
-from airflow.sdk import RetryAction
+from airflow.sdk import AssetAny, RetryAction
 from airflow.sdk.exceptions import AirflowException
+
+from lpm.site.publishing import Answer
+
+LOADED = ("local", "devtest", "prod")  # by the fixture
 
 COMPANIES = ["C-1001", "C-1002", "C-1003", "C-2001", "C-2002", "O'Neill 07", "LPM-CANARY-1", "LPM-CANARY-2"]
 EDGES = {
@@ -112,6 +116,26 @@ def test_go_live_triggers_its_own_environment_and_never_repeats_a_failed_run(dag
             for error in (AirflowException("run failed"), DagIsPaused(task.trigger_dag_id)):
                 assert task.retry_policy.evaluate(error, 1, 3).action == RetryAction.FAIL
             assert task.retry_policy.evaluate(ConnectionError(), 1, 3).action == RetryAction.DEFAULT
+
+
+def test_the_site_is_published_when_a_deployment_in_any_environment_of_this_airflow_changed_something(dags):
+    schedule = dags["publish_docs__prod"].schedule
+    assert {asset.name for asset in schedule.asset_condition.objects} == {f"lpm-deployed-{name}" for name in LOADED}
+    assert isinstance(schedule.asset_condition, AssetAny), "one of them is enough"
+    for procedure, dag in ((dag_id.partition("__")[0], dag) for dag_id, dag in dags.items()):
+        says_so = [outlet.name for outlet in dag.get_task("result").outlets]
+        assert bool(says_so) == (procedure in ("bootstrap", "deploy_router", "deploy_stream")), procedure
+
+
+def test_approvers_are_asked_once_and_their_silence_publishes_a_draft(dags):
+    for environment in ("local", "prod"):
+        dag = dags[f"publish_docs__{environment}"]
+        ask = dag.get_task("approve")
+        assert ask.options == [str(answer) for answer in Answer]
+        assert ask.defaults == [Answer.DRAFT]
+        assert ask.retries == 0, "every retry would ask again"
+        assert ask.response_timeout < dag.dagrun_timeout
+        assert [user["id"] for user in ask.assigned_users] == ["admin"], "of contacts.yml, by way of reviews.yml"
 
 
 def test_the_router_has_time_for_its_new_role_on_azure_only(dags):

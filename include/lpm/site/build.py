@@ -6,11 +6,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
 import yaml
 
+from lpm.config.reviews import load_reviews
 from lpm.site import check
 from lpm.site.dag_facts import CHECKOUT
 from lpm.site.facts import Facts
@@ -18,6 +21,7 @@ from lpm.site.navigation import navigation
 from lpm.site.page import Page
 from lpm.site.pages import GENERATED
 from lpm.site.prose import render_prose
+from lpm.site.reviews import Register, read_approvals, reviewed
 
 DOCS = CHECKOUT / "docs"
 ASSETS = "assets"
@@ -43,6 +47,27 @@ def render_pages(facts: Facts) -> list[Page]:
     return [pages[path] for path in sorted(pages)]
 
 
+def definitions(facts: Facts) -> list[Page]:
+    """Every page without its evidence: what is approved of it.
+
+    Raises:
+        SiteError: as :func:`render_pages`.
+    """
+    return render_pages(replace(facts, evidence={}))
+
+
+def reviewed_pages(facts: Facts) -> list[Page]:
+    """Every page as it is published, with what is known of its approval in the first of the environments.
+
+    Raises:
+        SiteError: as :func:`render_pages`.
+        ReviewError: ``reviews.yml`` does not cover the pages.
+    """
+    evidence = facts.evidence.get(facts.environments[0])
+    register = Register(load_reviews(), facts.contacts, read_approvals(evidence) if evidence else None)
+    return reviewed(render_pages(facts), definitions(facts), register, datetime.now(UTC))
+
+
 def _prose(facts: Facts) -> Iterator[Page]:
     for path in sorted(DOCS.rglob("*.md")):
         yield render_prose(facts, path.relative_to(DOCS).as_posix(), path.read_text(encoding="utf-8"))
@@ -66,10 +91,11 @@ def build_site(facts: Facts, folder: Path) -> Path:
 
     Raises:
         SiteError: pages contradict each other, MkDocs warns, or a link is dead. The last site is left as it is.
+        ReviewError: ``reviews.yml`` does not cover the pages.
     """
     work = folder / "work"
     shutil.rmtree(work, ignore_errors=True)
-    _write(render_pages(facts), work)
+    _write(reviewed_pages(facts), work)
     _run_mkdocs(work)
     if found := check.faults(work / "site"):
         raise SiteError("\n".join([f"{len(found)} faults in the built site", *found]))

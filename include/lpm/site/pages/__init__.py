@@ -3,16 +3,24 @@
 from types import ModuleType
 
 from lpm.site.pages import (
+    alert_catalogue,
+    baseline,
     benchmarks,
     command_reference,
     configuration_reference,
     dag_reference,
     environments,
+    escalation,
+    reviews,
     router,
     source,
+    traceability,
+    validation,
 )
 
 GENERATED: tuple[ModuleType, ...] = (
+    alert_catalogue,
+    escalation,
     environments,
     source,
     router,
@@ -20,4 +28,8 @@ GENERATED: tuple[ModuleType, ...] = (
     configuration_reference,
     command_reference,
     benchmarks,
+    baseline,
+    validation,
+    traceability,
+    reviews,
 )
