@@ -94,9 +94,16 @@ def test_the_document_is_json_for_anybody(store):
     report(store, 0)
     document = json.loads(store.read("status.json"))
     assert set(document) == {
-        "environment", "written_at", "looked_at", "stream", "shards", "companies", "alerts", "trend",
+        "environment", "written_at", "looked_at", "late_at", "stream", "shards", "companies", "alerts", "trend",
     }  # fmt: skip
     assert document["companies"][0]["id"] == AURORA.name
+
+
+def test_the_document_says_when_it_will_be_late_by_the_schedule_of_the_monitor(store):
+    assert report_reconciliation(store, CONFIG, LOCAL, load_alerts(), {}).late_at is None, "nobody has looked yet"
+    looked = report(store, 2)
+    assert CONFIG.pipeline.schedules.monitor == "*/5 * * * *"
+    assert looked.late_at == BEGIN.replace(minute=15), "two rounds may fail, the third may not"
 
 
 def test_a_part_that_an_older_version_wrote_is_no_obstacle(store):

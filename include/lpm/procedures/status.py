@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from croniter import croniter
 from pydantic import ValidationError
 
 from lpm.clients.evidence import EvidenceStore
@@ -21,6 +22,7 @@ from lpm.procedures.monitor.looks import CompanyLook, StreamLook
 
 STATUS, MONITOR_PART, RECONCILE_PART = "status.json", "status/monitor.json", "status/reconcile.json"
 TREND = timedelta(days=14)
+MISSED_ROUNDS = 3  # of the monitor, before its status is late: one may take its time, one may fail
 
 PartT = TypeVar("PartT", bound=Record)
 
@@ -125,11 +127,17 @@ class CompanyLine(Record):
 
 
 class Status(Record):
-    """The document. ``looked_at`` is when the monitor looked last: an old one means that nobody is watching."""
+    """The document.
+
+    Attributes:
+        looked_at: When the monitor looked last.
+        late_at: When it should long have looked again, by its schedule: from then on nobody is watching.
+    """
 
     environment: str
     written_at: datetime
     looked_at: datetime | None
+    late_at: datetime | None = None
     stream: StreamStatus
     shards: Mapping[str, ShardStatus]
     companies: tuple[CompanyLine, ...]
@@ -183,6 +191,7 @@ def write_status(
         environment=environment.name,
         written_at=now,
         looked_at=monitor.at if monitor else None,
+        late_at=_late_at(config, monitor.at) if monitor else None,
         stream=monitor.stream if monitor else StreamStatus(),
         shards=monitor.shards if monitor else {},
         companies=tuple(
@@ -254,6 +263,11 @@ def monitor_part(
             for look in companies
         },
     )
+
+
+def _late_at(config: Config, looked_at: datetime) -> datetime:
+    times = croniter(config.pipeline.schedules.monitor, looked_at)
+    return [times.get_next(datetime) for _ in range(MISSED_ROUNDS)][-1]
 
 
 def _values(observations: Sequence[Observation]) -> dict[tuple[str, Subject], float]:
