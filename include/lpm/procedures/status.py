@@ -267,7 +267,8 @@ def monitor_part(
 
 def _late_at(config: Config, looked_at: datetime) -> datetime:
     times = croniter(config.pipeline.schedules.monitor, looked_at)
-    return [times.get_next(datetime) for _ in range(MISSED_ROUNDS)][-1]
+    late: datetime = [times.get_next(datetime) for _ in range(MISSED_ROUNDS)][-1]
+    return late
 
 
 def _values(observations: Sequence[Observation]) -> dict[tuple[str, Subject], float]:
