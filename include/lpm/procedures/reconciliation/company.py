@@ -57,6 +57,9 @@ class CompanyReconciliation:
         self._through = through
         self._request = request
         self._deep_rows = 0
+        # What the source has at a version never changes, and asking for it reads the table: keys that differ are asked
+        # for once. None: the source has no such key.
+        self._source_keys: dict[tuple[int, str], SourceKey | None] = {}
 
     def run(self) -> Findings:
         """Compare. What differs is looked at again after the grace period; what has healed by then is late."""
@@ -143,12 +146,35 @@ class CompanyReconciliation:
     def _compare_keys(self, cut: int, buckets: list[int]) -> Iterator[Difference]:
         for part in in_parts(buckets, BUCKETS_AT_ONCE):
             source = self._source.keys(self._company, cut, part)
-            yield from self._keys_that_differ(cut, part, source)
+            for difference in self._keys_that_differ(cut, part, source):
+                self._source_keys[cut, difference.key_hash] = source.get(difference.key_hash)
+                yield difference
 
-    def _keys_that_differ(self, cut: int, buckets: Sequence[int], source: Mapping[str, SourceKey]) -> list[Difference]:
+    def _keys_that_differ(
+        self,
+        cut: int,
+        buckets: Sequence[int],
+        source: Mapping[str, SourceKey],
+        wanted: Collection[str] | None = None,
+    ) -> list[Difference]:
+        """Keys of some buckets that differ; of the ``wanted`` ones when that is given, as ``source`` then is."""
         with snapshot(self._database) as state:
             target, in_flight = state.keys(buckets), state.in_flight(cut, buckets)
+        if wanted is not None:
+            target = {key_hash: row for key_hash, row in target.items() if key_hash in wanted}
         return list(differing_keys(source, target, in_flight, self._source.latest_version()))
+
+    def _again(self, cut: int, suspects: Collection[str]) -> Iterator[Difference]:
+        """Those of the suspects that differ now; the source is asked only about keys that it was not asked about."""
+        unknown = {int(key[:4], 16) for key in suspects if (cut, key) not in self._source_keys}
+        for part in in_parts(sorted(unknown), BUCKETS_AT_ONCE):
+            found = self._source.keys(self._company, cut, part)
+            wanted = set(part)
+            self._source_keys |= {(cut, key): found.get(key) for key in suspects if int(key[:4], 16) in wanted}
+        for part in in_parts(sorted({int(key[:4], 16) for key in suspects}), BUCKETS_AT_ONCE):
+            here = {key for key in suspects if part[0] <= int(key[:4], 16) <= part[-1]}
+            known = {key: row for key in here if (row := self._source_keys[cut, key]) is not None}
+            yield from self._keys_that_differ(cut, part, known, here)
 
     def _compare_values(self, cut: int, deep: Slice) -> Iterator[Difference]:
         """Every typed value of a slice against the payload that it should have come from."""
@@ -176,8 +202,7 @@ class CompanyReconciliation:
 
     def _differing(self, cut: int, suspects: Mapping[str, Difference]) -> Iterator[Difference]:
         deep = {key: each for key, each in suspects.items() if each.columns}
-        buckets = sorted({int(key[:4], 16) for key in suspects})
-        again = {each.key_hash: each for each in self._compare_keys(cut, buckets)}
+        again = {each.key_hash: each for each in self._again(cut, suspects)}
         for key in suspects:
             if key in again:
                 yield replace(again[key], columns=deep[key].columns if key in deep else ())
