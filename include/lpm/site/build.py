@@ -25,6 +25,9 @@ from lpm.site.reviews import Register, read_approvals, reviewed
 
 DOCS = CHECKOUT / "docs"
 ASSETS = "assets"
+# Pages whose tables need the room that the table of contents would take.
+WIDE = {"traceability.md", "reference/dags.md", "validation/plan.md", "assessment/baseline.md"}
+WITHOUT_CONTENTS = "---\nhide: [toc]\n---\n\n"
 
 
 class SiteError(RuntimeError):
@@ -108,7 +111,7 @@ def _write(pages: list[Page], work: Path) -> None:
     for page in pages:
         path = source / page.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page.text, encoding="utf-8")
+        path.write_text((WITHOUT_CONTENTS if page.path in WIDE else "") + page.text, encoding="utf-8")
     shutil.copytree(DOCS / ASSETS, source / ASSETS)
     inherited = yaml.safe_load((CHECKOUT / "mkdocs.yml").read_text(encoding="utf-8"))
     made = {**inherited, "docs_dir": "pages", "site_dir": "site", "nav": navigation(pages)}
