@@ -65,7 +65,7 @@ class Fact(BaseModel):
             return self.note
         if self.measure.unit == "yes/no":
             return f"{'yes' if self.value else 'no'}{f' ({self.note})' if self.note else ''}"
-        return f"{self.value:,.10g} {self.measure.unit}"
+        return f"{number_text(self.value)} {self.measure.unit}"
 
 
 class Baseline(BaseModel):
@@ -116,6 +116,11 @@ class Reader(Protocol):
     """Where evidence is read."""
 
     def read(self, name: str) -> str | None: ...
+
+
+def number_text(value: Number) -> str:
+    """A number for people: thousands apart, no digit lost."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.10g}"
 
 
 def ask(databricks: DatabricksClient, statement: str, parameters: Mapping[str, SqlValue] | None = None) -> Answer:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +37,7 @@ class Proposal:
     @property
     def text(self) -> str:
         """The ``table:`` block of ``pipeline.yml``, with the decisions as a comment above it."""
-        decisions = "".join(f"#   - {decision}\n" for decision in self.decisions)
+        decisions = "".join(f"#   - {_printable(decision)}\n" for decision in self.decisions)
         columns = "".join(f"    - {{{_column(column, kind)}}}\n" for column, kind in self.columns)
         return (
             f"# Proposed from the columns of {self.table}. A person has to decide:\n{decisions}"
@@ -204,11 +205,20 @@ def _column(column: SourceColumn, kind: ColumnType) -> str:
     if not column.nullable:
         pairs["nullable"] = "false"
     if column.comment:
-        pairs["description"] = json.dumps(column.comment, ensure_ascii=False)
+        pairs["description"] = _in_quotes(column.comment)
     return ", ".join(f"{name}: {value}" for name, value in pairs.items())
 
 
 def _scalar(text: str) -> str:
     """A text as YAML that is read as the same text."""
     plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_()]*", text) and yaml.safe_load(text) == text
-    return text if plain else json.dumps(text, ensure_ascii=False)
+    return text if plain else _in_quotes(text)
+
+
+def _in_quotes(text: str) -> str:
+    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf).rstrip("\n")
+
+
+def _printable(text: str) -> str:
+    """A text for a comment: YAML refuses a file with a control character, wherever it is."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from lpm.config.assessment import STORIES, Assessment, EvidenceKind, Finding, FindingKind, Requirement, load_assessment
 from lpm.config.measures import PARTS, PartName
-from lpm.procedures.assess.facts import Baseline, Fact, latest
+from lpm.procedures.assess.facts import Baseline, Fact, latest, number_text
 from lpm.procedures.assess.verdicts import Verdict, judge_all
 from lpm.site.facts import Facts
 from lpm.site.page import Page, code, table, text
@@ -182,7 +182,7 @@ def _value(fact: Fact) -> str:
     lines = [f"**{text(fact.text)}**" if fact.value is not None else text(fact.note)]
     numbered = not fact.measure.by or fact.measure.by in ("obstacle", "guard")
     for name, value in list(fact.values.items())[:SHOWN]:
-        shown = f"{value:,.10g}" if isinstance(value, int | float) else value
+        shown = number_text(value) if isinstance(value, int | float) else value
         lines.append(text(shown) if numbered else f"{text(name)}: {text(shown)}")
     if len(fact.values) > SHOWN:
         lines.append(f"and {len(fact.values) - SHOWN} more; the evidence has them all")
