@@ -34,6 +34,15 @@ def change_feed_table(environment: Environment) -> str:
     return f"{environment.pipeline_schema}.change_feed"
 
 
+def create_change_feed_table(environment: Environment) -> str:
+    """The statement that makes it where it is missing."""
+    return (
+        f"CREATE TABLE IF NOT EXISTS {change_feed_table(environment)} (source_table STRING, table_id STRING, "
+        "kind STRING, enabled_version BIGINT, proven_shape STRING, recorded_at TIMESTAMP) USING DELTA "
+        "COMMENT 'From which version on the change feed of a source can be read'"
+    )
+
+
 @dataclass(frozen=True)
 class SourceFacts:
     """What Databricks says about the source table."""
@@ -316,11 +325,7 @@ def _remembered(
 ) -> list[dict[str, str | None]]:
     """The entries about this incarnation of the table; makes the table of entries when there is none."""
     ledger = change_feed_table(environment)
-    databricks.sql(
-        f"CREATE TABLE IF NOT EXISTS {ledger} (source_table STRING, table_id STRING, kind STRING, "
-        "enabled_version BIGINT, proven_shape STRING, recorded_at TIMESTAMP) USING DELTA "
-        "COMMENT 'From which version on the change feed of a source can be read'"
-    )
+    databricks.sql(create_change_feed_table(environment))
     return databricks.sql(
         f"SELECT kind, enabled_version, proven_shape FROM {ledger} "
         f"WHERE source_table = {literal(table)} AND table_id = {literal(facts.table_id)}"

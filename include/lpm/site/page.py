@@ -36,7 +36,8 @@ def cell(value: object) -> str:
 def text(value: object) -> str:
     """A value that people or systems wrote, so that no character of it is taken for Markdown or HTML."""
     kept = escape(str(value), quote=False)
-    return "".join(f"\\{c}" if c in "\\`*_[]{}#|" else c for c in kept)
+    marked = "".join(f"\\{c}" if c in "\\`*_[]{}#" else c for c in kept)
+    return marked.replace("|", "&#124;")  # not by a backslash: a cell of a table puts one before each bar, too
 
 
 def code(value: object) -> str:
