@@ -84,7 +84,11 @@ class Pipeline:
         )
 
     def run_dag(
-        self, procedure: str, conf: dict[str, Any], on_change: Callable[[TaskState], None] | None = None
+        self,
+        procedure: str,
+        conf: dict[str, Any],
+        on_change: Callable[[TaskState], None] | None = None,
+        seconds: float = DAG_SECONDS,
     ) -> dict[str, Any]:
         """Run a procedure through Airflow and return what its result task says.
 
@@ -94,7 +98,7 @@ class Pipeline:
         dag_id = f"{procedure}__{self.environment.name}"
         wait_until(lambda: self.airflow.known(dag_id), f"Airflow to read {dag_id}", 120)
         run_id = self.airflow.trigger(dag_id, conf)
-        self.airflow.wait(dag_id, run_id, DAG_SECONDS, on_change)
+        self.airflow.wait(dag_id, run_id, seconds, on_change)
         result: dict[str, Any] = self.airflow.result(dag_id, run_id)
         return result
 
