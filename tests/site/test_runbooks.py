@@ -28,6 +28,7 @@ from lpm.site.commands import IN_DATABASE, IN_SHELL, ON_DATABRICKS
 from lpm.site.facts import Facts
 from lpm.site.pages import alert_catalogue, escalation
 from lpm.site.prose import ProseError, render_prose
+from lpm.site.reviews import APPROVALS, Approval, Approvals
 from lpm.site.runbooks import SECTIONS, procedures_in, section
 from lpm.site.triggers import ASK
 from page_commands import Command, commands, rendered, sources, what_follows_commands
@@ -389,3 +390,24 @@ def test_a_page_without_evidence_says_so_and_one_with_it_has_the_incidents(facts
     assert "ada: on it" in text
     assert "the job &#124; is gone" in text, "what systems wrote cannot break the table"
     assert "devtest: this build could not read the evidence" in text
+    assert "approved this page" not in text
+    given = Approval(digest="0", login="ada", name="Ada", at=BEGIN, run="r1")
+    evidence.write(APPROVALS, Approvals(pages={alert.runbook: given}).model_dump_json())
+    assert "Ada approved this page in prod on 2026-11-24 12:00:00 UTC." in runbook(known, "{{ history() }}")
+
+
+# --- start pages ---
+
+WANTED = {
+    "operator": {"runbooks/index.md", "troubleshooting.md", "escalation.md", "operations/index.md", "companies.md"},
+    "engineer": {"architecture/overview.md", "local-cloud.md", "configuration.md", "reference/commands.md"},
+    "architect": {"architecture/guarantees.md", "architecture/security.md", "architecture/scalability.md"},
+    "auditor": {"traceability.md", "reviews.md", "assessment/baseline.md", "validation/results.md"},
+}
+
+
+@pytest.mark.parametrize("reader", sorted(WANTED))
+def test_each_reader_is_two_clicks_from_what_they_need(texts: dict[str, str], reader: str) -> None:
+    assert f"(start/{reader}.md)" in texts["index.md"], "one click from the home page"
+    linked = set(re.findall(r"\]\(\.\./([^)#]+\.md)", texts[f"start/{reader}.md"]))
+    assert WANTED[reader] <= linked

@@ -12,6 +12,7 @@ from lpm.procedures.alerts.telling import label, moment
 from lpm.site.facts import Facts
 from lpm.site.page import cell, table, text
 from lpm.site.reaching import columns
+from lpm.site.reviews import read_approvals
 
 SECTIONS = (
     *("Meaning", "Impact", "First five minutes", "Diagnosis", "Mitigation"),
@@ -105,8 +106,9 @@ def escalate(facts: Facts, alert: Alert) -> str:
 
 
 def history(facts: Facts, alert: Alert) -> str:
-    """The newest incidents that have ended, of each environment whose evidence the build could read."""
-    parts = [_incidents(facts, name, alert) for name in facts.environments if name in facts.evidence]
+    """The newest incidents that have ended, and who approved the page, where the build could read the evidence."""
+    known = [name for name in facts.environments if name in facts.evidence]
+    parts = [part for name in known for part in (_incidents(facts, name, alert), _approval(facts, name, alert)) if part]
     missing = [name for name in facts.environments if name not in facts.evidence]
     if missing:
         parts.append(f"No incidents are known here for {', '.join(missing)}: this build could not read the evidence.")
@@ -129,6 +131,11 @@ def _incidents(facts: Facts, environment: str, alert: Alert) -> str:
     ]
     words = f"The last {len(rows)} of {len(found)} incidents that ended in {environment}:"
     return words + "\n" + table(["Told", "About", "Lasted", "At its end", "Looked after"], rows).rstrip()
+
+
+def _approval(facts: Facts, environment: str, alert: Alert) -> str:
+    found = read_approvals(facts.evidence[environment]).pages.get(alert.runbook)
+    return f"{text(found.name)} approved this page in {environment} on {moment(found.at)}." if found else ""
 
 
 def _length(one: Ended) -> str:
