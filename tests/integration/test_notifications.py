@@ -20,7 +20,7 @@ from lpm.procedures.alerts.telling import Links, message
 from lpm.procedures.outcome import ProcedureError
 
 LINKS = Links("https://airflow.example", "https://airflow.example/dags/monitor__local/runs/r1")
-RUNBOOK = "https://airflow.example/runbooks/runbooks/watermark-late/"
+RUNBOOK = "https://airflow.example/runbooks/runbooks/watermark-late.html"
 SECRET = "sig=very-secret"
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from lpm.clients.evidence import EvidenceError, EvidenceStore
 from lpm.site.releases import LIVE, Live, release_name
 
-ASK_AGAIN_SECONDS = 10.0  # a page and what it loads ask the store once
+ASK_AGAIN_SECONDS = 5.0  # a page and what it loads ask the store once
 PREVIOUS = 1  # releases before the served one that stay: somebody may be reading from them
 log = logging.getLogger(__name__)
 
@@ -49,10 +49,10 @@ class PublishedSite:
             EvidenceError: the store cannot be reached, and no release was ever unpacked here.
         """
         with self._lock:
-            if time.monotonic() - self._asked >= ASK_AGAIN_SECONDS:
+            known = self._served is not None and self._served.is_dir()  # somebody may clean up the disk
+            if not known or time.monotonic() - self._asked >= ASK_AGAIN_SECONDS:
                 self._served = self._newest()
-                # Nothing yet, or nothing any more: look again at once, for somebody is waiting for the first release.
-                self._asked = time.monotonic() if self._served else float("-inf")
+                self._asked = time.monotonic()
             return self._served
 
     def _newest(self) -> Path | None:

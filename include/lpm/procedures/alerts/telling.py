@@ -28,7 +28,7 @@ class Links:
 
     def runbook(self, page: str) -> str:
         """A page of the site, ``runbooks/<name>.md`` below docs/."""
-        return f"{self.base.rstrip('/')}/runbooks/{page.removesuffix('.md')}/"
+        return f"{self.base.rstrip('/')}/runbooks/{page.removesuffix('.md')}.html"
 
 
 def deliveries(notices: Sequence[Notice], run: str) -> list[Delivery]:
