@@ -1,6 +1,7 @@
 """Only a value that was measured confirms or contradicts; history counts what changed, and nothing else."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,8 +10,8 @@ from pydantic import ValidationError
 from lpm.clients.databricks import StatementFailed
 from lpm.config import load_config
 from lpm.config.assessment import Finding, Measured, load_assessment
-from lpm.procedures.assess import facts, targets
-from lpm.procedures.assess.facts import Baseline, Fact
+from lpm.procedures.assess import change_feed, facts, targets
+from lpm.procedures.assess.facts import Answer, Baseline, Fact
 from lpm.procedures.assess.history import Commit, commits_of, pace
 from lpm.procedures.assess.targets import Look
 from lpm.procedures.assess.verdicts import judge, judge_all
@@ -62,6 +63,13 @@ def test_without_a_value_nothing_is_judged_and_the_reason_is_given(condition, kn
     verdict = judge(finding(condition), known, CONFIG)
     assert verdict.judgement == "cannot be judged"
     assert reason in verdict.reason
+
+
+def test_a_value_from_too_little_is_shown_and_judges_nothing():
+    weak = fact("rows_per_hour_p95", 5).model_copy(update={"weak": "the history covers 0.1 hours"})
+    verdict = judge(finding("< 10000", "rows_per_hour_p95"), baseline(weak), CONFIG)
+    assert verdict.judgement == "cannot be judged"
+    assert verdict.reason == "rows_per_hour_p95 is 5 rows/hour, but the history covers 0.1 hours"
 
 
 def test_every_finding_gets_one_verdict_in_the_order_of_the_file():
@@ -198,3 +206,14 @@ def test_without_any_answer_there_is_no_round_trip():
     found = {each.name: each for each in targets.facts_of({"silent": Look(reason="no route")})}
     assert found["round_trip_ms_p50"].value is None
     assert "no database answers" in found["round_trip_ms_p50"].note
+
+
+@pytest.mark.parametrize(("days", "weak"), [(0.5, True), (2, False)])
+def test_rates_are_weak_while_the_history_is_shorter_than_a_day(days, weak):
+    history = Answer("DESCRIBE HISTORY t", NOON, [entry(0, "WRITE", {"numOutputRows": "5"})])
+    commits = [replace(each, at=NOON - timedelta(days=days)) for each in commits_of(history.rows)]
+    log = change_feed.Log("t", history, commits, NOON - timedelta(days=7))
+    found = {each.name: each for each in change_feed._pace(log)}
+    assert all(bool(each.weak) == weak for name, each in found.items() if name.startswith("rows_per_hour"))
+    assert (found["commits"].value, found["history_days"].value) == (1, days)
+    assert found["minutes_between_commits"].note == "fewer than two commits"

@@ -21,6 +21,7 @@ from lpm.render.names import source_table
 
 HISTORY_COMMITS = 10_000  # newest ones that are read: an inline result holds 25 MiB
 FILES, LOG = "delta.deletedFileRetentionDuration", "delta.logRetentionDuration"
+LEAST_HISTORY = timedelta(days=1)  # tables have days and nights: less says nothing about a rate
 _FEED_FACTS = ("feed_changes", "busiest_company_per_hour", "company_moves")
 _PACE_FACTS = (
     *("history_days", "commits", "overwrites", "minutes_between_commits", "hours_with_changes_percent"),
@@ -84,23 +85,23 @@ def _pace(log: Log) -> Iterator[Fact]:
         yield from (history.fact(name, None, note="the history is empty") for name in _PACE_FACTS)
         return
     start = max(log.since, commits[0].at)  # before that, nothing is known
-    found = pace(commits, start, history.at)
+    found, covered = pace(commits, start, history.at), history.at - start
+    short = f"the history covers {covered / timedelta(hours=1):.1f} hours, and a rate needs a day"
+    weak = "" if covered >= LEAST_HISTORY else short
     note = f"from {start:%Y-%m-%d %H:%M} to {history.at:%Y-%m-%d %H:%M} UTC"
     yield history.fact("history_days", round((history.at - commits[0].at) / timedelta(days=1), 1))
-    yield history.fact("commits", found.commits, values=found.by_operation, note=note)
-    yield history.fact("overwrites", found.overwrites, note=note)
-    yield history.fact(
-        "minutes_between_commits",
-        found.minutes_between,
-        note=note if found.minutes_between else "fewer than two commits",
-    )
-    yield history.fact("hours_with_changes_percent", found.hours_with_changes, note=note)
-    yield history.fact("rows_per_hour_mean", found.rows_mean, note=note)
-    yield history.fact("rows_per_hour_p95", found.rows_p95, note=note)
-    yield history.fact("rows_per_hour_max", found.rows_max, note=note)
-    yield history.fact("inserted_percent", found.percent(found.inserted), note=note)
-    yield history.fact("updated_percent", found.percent(found.updated), note=note)
-    yield history.fact("deleted_percent", found.percent(found.deleted), note=note)
+    about = {"note": note, "weak": weak}
+    yield history.fact("commits", found.commits, values=found.by_operation, **about)
+    yield history.fact("overwrites", found.overwrites, **about)
+    gap = about if found.minutes_between is not None else {"note": "fewer than two commits"}
+    yield history.fact("minutes_between_commits", found.minutes_between, **gap)
+    yield history.fact("hours_with_changes_percent", found.hours_with_changes, **about)
+    yield history.fact("rows_per_hour_mean", found.rows_mean, **about)
+    yield history.fact("rows_per_hour_p95", found.rows_p95, **about)
+    yield history.fact("rows_per_hour_max", found.rows_max, **about)
+    yield history.fact("inserted_percent", found.percent(found.inserted), **about)
+    yield history.fact("updated_percent", found.percent(found.updated), **about)
+    yield history.fact("deleted_percent", found.percent(found.deleted), **about)
 
 
 def _feed(config: Config, known: SourceFacts, databricks: DatabricksClient, log: Log) -> Iterator[Fact]:

@@ -33,6 +33,7 @@ class Fact(BaseModel):
         needed: What the design needs, in words; empty when it needs nothing.
         meets: Whether the value is what is needed; None when that is not known, or nothing is needed.
         note: What else is to say about it.
+        weak: Why the value is no ground to judge a finding by; empty when it is one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +46,7 @@ class Fact(BaseModel):
     needed: str = ""
     meets: bool | None = None
     note: str = ""
+    weak: str = ""
 
     @field_validator("name")
     @classmethod

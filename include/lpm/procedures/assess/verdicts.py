@@ -34,6 +34,8 @@ def judge(finding: Finding, baseline: Baseline | None, config: Config) -> Verdic
         return Verdict(finding, "cannot be judged", f"{name} was not measured")
     if fact.value is None:
         return Verdict(finding, "cannot be judged", f"{name}: {fact.note}", fact)
+    if fact.weak:
+        return Verdict(finding, "cannot be judged", f"{name} is {fact.text}, but {fact.weak}", fact)
     confirmed = is_met(condition, fact.value, config)
     reason = f"{name} is {fact.text}; the finding holds when it is {condition}"
     return Verdict(finding, "confirmed" if confirmed else "contradicted", reason, fact)

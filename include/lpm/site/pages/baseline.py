@@ -188,6 +188,8 @@ def _value(fact: Fact) -> str:
         lines.append(f"and {len(fact.values) - SHOWN} more; the evidence has them all")
     if fact.note and fact.value is not None and fact.measure.unit != "yes/no":
         lines.append(f"({text(fact.note)})")
+    if fact.weak:
+        lines.append(f"No ground to judge by: {text(fact.weak)}")
     return "<br>".join(lines)
 
 
