@@ -15,6 +15,10 @@ COPY dags ./dags
 COPY plugins ./plugins
 COPY include ./include
 COPY asa ./asa
+# What publish_docs builds the runbook site from. The results are there after `make bench` only, hence the pattern.
+COPY docs ./docs
+COPY mkdocs.yml ./
+COPY bench/results.jso[n] ./bench/
 
 ENV AIRFLOW_HOME=/opt/airflow \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/lpm/dags \
