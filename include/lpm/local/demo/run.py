@@ -14,6 +14,7 @@ from lpm.local.demo.faults import FaultMaker
 from lpm.local.demo.pipeline import Pipeline
 from lpm.local.demo.proof import Proof
 from lpm.local.demo.screen import Summary, screen
+from lpm.local.demo.site import Publication
 from lpm.local.demo.traffic import INSERTED, Traffic
 from lpm.local.demo.verification import Verdict
 from lpm.local.endpoints import Airflow
@@ -40,6 +41,8 @@ def demo(*, once: bool) -> int:
     _go_live(pipeline)
     pipeline.wait_for_version(0)
     console.print(f"[green]first rows visible after {time.monotonic() - started:.0f} s[/]")
+    site = Publication(pipeline)
+    site.start()
     _print_addresses(cloud.endpoints.airflow)
     first_number = FIRST_ROWS + pipeline.source.version() * INSERTED  # beyond every row that was ever inserted
     traffic = Traffic(pipeline.source, first_number, ONCE_ROUNDS if once else None)
@@ -53,7 +56,10 @@ def demo(*, once: bool) -> int:
         traffic.stop()
         traffic.join()
         return 0
-    return _verdict(pipeline, traffic, proof)
+    site.join()
+    if site.failure:
+        console.print(f"the runbook site was not published: {site.failure}", style="red", markup=False)
+    return _verdict(pipeline, traffic, proof) or int(site.failure is not None)
 
 
 def _go_live(pipeline: Pipeline) -> None:
@@ -71,6 +77,7 @@ def _go_live(pipeline: Pipeline) -> None:
 def _print_addresses(airflow: Airflow) -> None:
     logins = ", ".join(f"{login.user}/{login.password} ({login.role})" for login in airflow.logins)
     console.print(f"Airflow: [bold]{airflow.url}[/]   logins: {logins}")
+    console.print(f"Runbooks: [bold]{airflow.url}/runbooks/[/]   (publish_docs publishes them now; the same login)")
     console.print("every part, its log and memory: .venv/bin/lpm local status")
 
 
