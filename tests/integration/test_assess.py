@@ -260,7 +260,7 @@ def test_the_run_says_which_findings_the_facts_contradict(run: Any, measured: Ba
     assert {judged["F-04"], judged["F-06"], judged["F-10"], judged["F-11"]} == {"cannot be judged"}
     result = Outcome.from_json(run.get_task_instance("result").xcom_pull(task_ids="result"))
     assert (result.changed, result.summary) == (False, "no change")
-    assert any("contradicted: F-07: duplicate_keys is 1 keys" in line for line in result.details)
+    assert any("contradicted: F-07: duplicate_keys is 1 key;" in line for line in result.details)
 
 
 def test_the_page_shows_the_contradictions_of_this_run(measured: Baseline) -> None:
@@ -276,7 +276,7 @@ def test_the_page_shows_the_contradictions_of_this_run(measured: Baseline) -> No
     [shown] = page.pages(facts)
     box = shown.text.partition('!!! danger "Facts contradict what was said"')[2].partition("\n## ")[0]
     assert "[F-08](#f-08) in **local**" in box
-    assert "null\\_company\\_rows is 1 rows" in box
+    assert "null\\_company\\_rows is 1 row;" in box
 
 
 def test_a_table_as_the_contract_says_has_no_fault(databricks: DatabricksClient, clean: str) -> None:

@@ -93,7 +93,8 @@ def test_contradictions_come_first_with_the_number_that_contradicts():
 def test_each_fact_has_its_value_what_is_needed_its_time_and_its_statement():
     text = section(shown(prod=measured(*MEASURED)), "### Facts of prod")
     [line] = [line for line in text.splitlines() if line.startswith("| `duplicate_keys`")]
-    assert "| **3 keys** | none | **no** | 2026-11-24 12:00 UTC<br><code>SELECT count(*) FROM `t`</code> |" in line
+    assert "| **3 keys** | none | **no** | 2026-11-24 12:00 UTC<br>statement 1 |" in line
+    assert "    Statement 1:\n\n    ```sql\n    SELECT count(*) FROM `t`\n    ```\n" in text
     assert "\\[PARSE\\] &lt;script&gt;" in text, "what a system wrote is text, never markup"
     assert "and 40 more; the evidence has them all" in text
 

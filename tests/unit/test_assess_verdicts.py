@@ -35,19 +35,19 @@ def finding(condition: str | None, name: str = "duplicate_keys") -> Finding:
 
 
 @pytest.mark.parametrize(
-    ("condition", "value", "judgement"),
+    ("condition", "value", "judgement", "limit"),
     [
-        ("<= 0", 0, "confirmed"),
-        ("<= 0", 1, "contradicted"),
-        ("> 50", 50, "contradicted"),
-        (">= 50", 50, "confirmed"),
-        ("< objectives.latency_p95_seconds", CONFIG.pipeline.objectives.latency_p95_seconds, "contradicted"),
+        ("<= 0", 0, "confirmed", "at most 0"),
+        ("<= 0", 2, "contradicted", "at most 0"),
+        ("> 100000000000", 50, "contradicted", "above 100,000,000,000"),
+        (">= 50000", 50000, "confirmed", "at least 50,000"),
+        ("< objectives.latency_p95_seconds", 60, "contradicted", "below 60"),
     ],
 )
-def test_a_value_confirms_or_contradicts_by_the_condition(condition, value, judgement):
+def test_a_value_confirms_or_contradicts_by_the_condition(condition, value, judgement, limit):
     verdict = judge(finding(condition), baseline(fact("duplicate_keys", value)), CONFIG)
     assert verdict.judgement == judgement
-    assert f"duplicate_keys is {value:g} keys; the finding holds when it is {condition}" == verdict.reason
+    assert f"duplicate_keys is {value:,} keys; the finding holds when it is {limit}" == verdict.reason
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,9 @@ def test_a_fact_has_a_known_name_and_says_its_unit():
     with pytest.raises(ValidationError, match="unknown measure 'speed'"):
         fact("speed", 1)
     assert fact("table_bytes", 123456789012).text == "123,456,789,012 bytes"
+    assert fact("duplicate_keys", 1).text == "1 key"
+    assert fact("companies_with_rows", 1).text == "1 company"
+    assert fact("round_trip_ms_p50", 1).text == "1 ms"
     assert fact("feed_on", 1, "legacy").text == "yes (legacy)"
     assert fact("grants", None, "not available here: x").text == "not available here: x"
 

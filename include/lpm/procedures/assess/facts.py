@@ -67,7 +67,7 @@ class Fact(BaseModel):
             return self.note
         if self.measure.unit == "yes/no":
             return f"{'yes' if self.value else 'no'}{f' ({self.note})' if self.note else ''}"
-        return f"{number_text(self.value)} {self.measure.unit}"
+        return f"{number_text(self.value)} {_unit(self.value, self.measure.unit)}"
 
 
 class Baseline(BaseModel):
@@ -122,7 +122,7 @@ class Reader(Protocol):
 
 def number_text(value: Number) -> str:
     """A number for people: thousands apart, no digit lost."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.10g}"
+    return f"{int(value):,}" if float(value).is_integer() else f"{value:,.10g}"
 
 
 def ask(databricks: DatabricksClient, statement: str, parameters: Mapping[str, SqlValue] | None = None) -> Answer:
@@ -191,6 +191,12 @@ def latest(store: Reader) -> Baseline | None:
         return Baseline.model_validate_json(text) if text else None
     except ValidationError:
         return None
+
+
+def _unit(value: Number, unit: str) -> str:
+    if value != 1 or unit == "ms":
+        return unit
+    return "company" if unit == "companies" else unit.removesuffix("s")
 
 
 def _one_line(statement: str) -> str:

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lpm.config import Config
-from lpm.config.alerts import is_met
+from lpm.config.alerts import is_met, threshold
 from lpm.config.assessment import Finding
-from lpm.procedures.assess.facts import Baseline, Fact
+from lpm.procedures.assess.facts import Baseline, Fact, number_text
 
 Judgement = Literal["confirmed", "contradicted", "cannot be judged"]
+
+WORDS = {">": "above", ">=": "at least", "<": "below", "<=": "at most"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ def judge(finding: Finding, baseline: Baseline | None, config: Config) -> Verdic
     if fact.weak:
         return Verdict(finding, "cannot be judged", f"{name} is {fact.text}, but {fact.weak}", fact)
     confirmed = is_met(condition, fact.value, config)
-    reason = f"{name} is {fact.text}; the finding holds when it is {condition}"
+    limit = f"{WORDS[condition.comparison]} {number_text(threshold(condition, config))}"
+    reason = f"{name} is {fact.text}; the finding holds when it is {limit}"
     return Verdict(finding, "confirmed" if confirmed else "contradicted", reason, fact)
 
 

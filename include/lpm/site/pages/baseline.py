@@ -55,7 +55,8 @@ def _baseline(facts: Facts, assessment: Assessment, known: Baselines, now: datet
             "# Baseline assessment\n\n",
             f"How the data of {code(facts.config.table.name)} is read today, as stakeholders told it; what was "
             "measured; where both disagree; and what the product has to do because of it. Story LPM-13444. "
-            "Both are written down in `include/config/assessment.yml`; [assess](../operations/assess.md) measures.\n",
+            "What was said and what follows is in `include/config/assessment.yml`. What was measured comes from the "
+            "procedure [assess](../operations/assess.md).\n",
             _summary(assessment, known, verdicts, now),
             _contradictions(verdicts),
             "\n## How data is read today\n",
@@ -165,17 +166,27 @@ def _measured(facts: Facts, name: str, baseline: Baseline | None, now: datetime)
 
 
 def _part(part: PartName, facts: list[Fact]) -> str:
+    statements = list(dict.fromkeys(fact.how for fact in facts))
     rows: list[list[object]] = [
         [
             f"{code(fact.name)}<br>{text(fact.measure.meaning)}",
             _value(fact),
             text(fact.needed),
             MARKS[fact.meets],
-            f"{_moment(fact.at)}<br>{code(fact.how)}",
+            f"{_moment(fact.at)}<br>statement {statements.index(fact.how) + 1}",
         ]
         for fact in facts
     ]
-    return f"\n#### {PART_TITLES[part]}\n" + table(["What", "Value", "Needed", "Met", "When and how"], rows)
+    shown = "".join(_statement(number, each) for number, each in enumerate(statements, start=1))
+    return (
+        f"\n#### {PART_TITLES[part]}\n"
+        + table(["What", "Value", "Needed", "Met", "When and how"], rows)
+        + f'??? note "The {len(statements)} statements"\n{shown}\n'
+    )
+
+
+def _statement(number: int, how: str) -> str:
+    return f"\n    Statement {number}:\n\n    ```sql\n    {how}\n    ```\n"
 
 
 def _value(fact: Fact) -> str:
