@@ -1,6 +1,7 @@
 """The events that the router kept as no configured company owns them: JSON lines in a container, a folder a day."""
 
 import os
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from lpm.clients.evidence import EvidenceError
@@ -23,8 +24,9 @@ def unrouted_events(config: Config, environment: Environment, containing: str, s
         root.fs.invalidate_cache()
         for day in _days(since.astimezone(UTC), datetime.now(UTC)):
             folder = f"{root.path.rstrip('/')}/{names.unrouted_folder(config)}/{day:%Y/%m/%d}"
-            for path in root.fs.find(folder):  # nothing when there is no such folder
-                lines += root.fs.cat_file(path).decode("utf-8").splitlines()
+            with suppress(FileNotFoundError):  # nothing came on that day
+                for path in root.fs.find(folder):
+                    lines += root.fs.cat_file(path).decode("utf-8").splitlines()
     except Exception as error:  # each storage library raises its own
         with_connection = f" with the Airflow connection {connection!r}" if connection else ""
         raise EvidenceError(
