@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lpm.config import Config
-from lpm.config.alerts import is_met, threshold
+from lpm.config.alerts import Condition, is_met, threshold
 from lpm.config.assessment import Finding
 from lpm.procedures.assess.facts import Baseline, Fact, number_text
 
@@ -39,7 +39,7 @@ def judge(finding: Finding, baseline: Baseline | None, config: Config) -> Verdic
     if fact.weak:
         return Verdict(finding, "cannot be judged", f"{name} is {fact.text}, but {fact.weak}", fact)
     confirmed = is_met(condition, fact.value, config)
-    limit = f"{WORDS[condition.comparison]} {number_text(threshold(condition, config))}"
+    limit = _words(condition, fact, config)
     reason = f"{name} is {fact.text}; the finding holds when it is {limit}"
     return Verdict(finding, "confirmed" if confirmed else "contradicted", reason, fact)
 
@@ -47,3 +47,9 @@ def judge(finding: Finding, baseline: Baseline | None, config: Config) -> Verdic
 def judge_all(findings: Iterable[Finding], baseline: Baseline | None, config: Config) -> list[Verdict]:
     """Every finding held against the facts of one environment, in the order given."""
     return [judge(finding, baseline, config) for finding in findings]
+
+
+def _words(condition: Condition, fact: Fact, config: Config) -> str:
+    if fact.measure.unit == "yes/no":
+        return "no" if is_met(condition, 0, config) else "yes"
+    return f"{WORDS[condition.comparison]} {number_text(threshold(condition, config))}"
