@@ -1,6 +1,6 @@
 """The procedure publish_docs as Airflow DAGs, one for each enabled environment."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -42,28 +42,19 @@ def tasks(config: Config, environment: Environment) -> None:
         evidence, failures = reachable_evidence(config, names)
         return gather(names, evidence, parser(), state_folder() / "facts"), tuple(failures)
 
-    def built(known: Any, use: Callable[[Any], Outcome]) -> Outcome:
-        import tempfile
-        from pathlib import Path
-
-        from lpm.site.build import build_site
-
-        with tempfile.TemporaryDirectory(prefix="lpm-site-") as folder:
-            return use(build_site(known, Path(folder)))
-
     @task
     def build(ti: Any = None) -> dict[str, Any]:
-        from lpm.site.publishing import question
+        from lpm.site.publishing import checked_site, question
         from lpm.site.reviews import Register, read_approvals
 
         known, failures = facts()
-        register = Register(load_reviews(), known.contacts, read_approvals(known.evidence[environment.name]))
-        asked = question(known, register, datetime.now(UTC))
+        with checked_site(known):
+            register = Register(load_reviews(), known.contacts, read_approvals(known.evidence[environment.name]))
+            asked = question(known, register, datetime.now(UTC))
         ti.xcom_push(ASKED, dict(asked.pages))
         ti.xcom_push(TEXT, asked.text)
         pages = (*failures, *(f"not approved as it is: {path}" for path in asked.pages))
-        summary = f"the site has no faults; {len(asked.pages)} pages are not approved as they are"
-        return report(built(known, lambda _: Outcome(False, summary, pages)))
+        return report(Outcome(False, f"no faults; {len(asked.pages)} pages are not approved as they are", pages))
 
     ask = AskApprovers(
         task_id=APPROVE,
@@ -108,8 +99,9 @@ def tasks(config: Config, environment: Environment) -> None:
             return report(Outcome(False, "rejected: the site stays as it was"))
         who = (answer or {}).get("responded_by_user") or {"name": dag_run.triggering_user_name or dag_run.run_type}
         known, failures = facts()  # again, with the approvals that were just recorded
-        store, now = EvidenceStore(environment), datetime.now(UTC)
-        done = built(known, lambda site: releases.publish(store, site, who["name"], dag_run.run_id, now))
+        with publishing.checked_site(known) as site:
+            store, now = EvidenceStore(environment), datetime.now(UTC)
+            done = releases.publish(store, site, who["name"], dag_run.run_id, now)
         return report(Outcome(done.changed, done.summary, (*done.details, *failures)))
 
     build() >> ask >> record() >> publish()

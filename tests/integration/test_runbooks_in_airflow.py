@@ -1,103 +1,42 @@
 """The runbook site inside a real Airflow: an API server with our plugin, over an evidence store that is a folder."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from airflow_world import RunningAirflow, running_airflow
 
 from lpm.clients.evidence import EvidenceStore
 from lpm.config import load_config
-from lpm.local import processes
 from lpm.procedures.waiting import wait_until
 from lpm.site.releases import publish
 
-ROOT = Path(__file__).resolve().parents[2]
-NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 BROWSER = {"Accept": "text/html"}
 
 
-@dataclass(frozen=True)
-class Served:
-    """A running API server and what it serves from."""
-
-    url: str
-    home: Path
-    evidence: Path
-
-    def anonymous(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=60)
-
-    def login(self, user: str) -> httpx.Client:
-        token = httpx.post(f"{self.url}/auth/token", json={"username": user, "password": user}, timeout=60)
-        bearer = {"Authorization": f"Bearer {token.raise_for_status().json()['access_token']}"}
-        return httpx.Client(base_url=self.url, headers=bearer, timeout=60)
-
-    def publish(self, folder: Path, pages: dict[str, str]) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        for name, content in pages.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(content)
-        publish(EvidenceStore(load_config().environment("local")), folder, "test", "run", datetime.now(UTC))
-
-
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    home, evidence = tmp_path_factory.mktemp("airflow"), tmp_path_factory.mktemp("evidence")
-    (home / "passwords.json").write_text(json.dumps({"admin": "admin", "viewer": "viewer"}))
-    port = processes.free_port()
-    url = f"http://127.0.0.1:{port}"
-    settings = {
-        "CORE__DAGS_FOLDER": ROOT / "dags",
-        "CORE__PLUGINS_FOLDER": ROOT / "plugins",
-        "CORE__LOAD_EXAMPLES": False,
-        "CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,viewer:viewer",
-        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": home / "passwords.json",
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-        "API__HOST": "127.0.0.1",
-        "API__PORT": port,
-        "API__BASE_URL": url,
-        "API_AUTH__JWT_SECRET": "only-for-this-test-" * 4,
-    }
-    environment = {
-        **os.environ,
-        **{f"AIRFLOW__{name}": str(value) for name, value in settings.items()},
-        "AIRFLOW_HOME": str(home),
-        "PYTHONPATH": str(ROOT / "include"),
-        "LPM_ENVIRONMENTS": "local",
-        "LPM_EVIDENCE": str(evidence),
-    }
-    airflow = [sys.executable, "-m", "airflow"]
-    migrated = subprocess.run([*airflow, "db", "migrate"], env=environment, capture_output=True, text=True, check=False)
-    assert migrated.returncode == 0, migrated.stderr
-    with pytest.MonkeyPatch.context() as patch, (home / "api-server.log").open("wb") as log:
-        patch.setenv("LPM_EVIDENCE", str(evidence))
-        server = subprocess.Popen([*airflow, "api-server"], env=environment, stdout=log, stderr=subprocess.STDOUT)
-        try:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAirflow]:
+    """An API server, and an evidence store that this process sees too."""
+    with running_airflow(tmp_path_factory.mktemp("served")) as airflow, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LPM_EVIDENCE", str(airflow.evidence))
+        yield airflow
 
-            def answers() -> bool:
-                try:
-                    return httpx.get(f"{url}/api/v2/version", timeout=5).is_success
-                except httpx.HTTPError:
-                    return False
 
-            processes.wait_until(answers, "the API server", 120, server, home / "api-server.log")
-            yield Served(url, home, evidence)
-        finally:
-            server.terminate()
-            server.wait(30)
+def publish_pages(folder: Path, pages: dict[str, str]) -> None:
+    """Publish a site of these files."""
+    for name, content in pages.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    publish(EvidenceStore(load_config().environment("local")), folder, "test", "run", datetime.now(UTC))
 
 
 @pytest.fixture
-def nothing(served: Served, tmp_path: Path) -> Served:
+def nothing(served: RunningAirflow, tmp_path: Path) -> RunningAirflow:
     """The server before anything was published."""
     for path in (served.evidence, served.home / "lpm-site"):
         shutil.rmtree(path, ignore_errors=True)
@@ -113,21 +52,21 @@ PAGES = {
 
 
 @pytest.fixture
-def reader(nothing: Served, tmp_path: Path) -> httpx.Client:
+def reader(nothing: RunningAirflow, tmp_path: Path) -> httpx.Client:
     """Somebody whose role may only read, and a published site."""
-    nothing.publish(tmp_path / "site", PAGES)
+    publish_pages(tmp_path / "site", PAGES)
     return nothing.login("viewer")
 
 
-def test_before_the_first_publication_the_page_says_what_to_trigger(nothing: Served) -> None:
+def test_before_the_first_publication_the_page_says_what_to_trigger(nothing: RunningAirflow) -> None:
     for address in ("/runbooks/", "/runbooks/operations/control.html", "/runbooks/dag/control__local"):
         answer = nothing.login("viewer").get(address)
         assert answer.status_code == 503
         assert '<a href="/dags/publish_docs__local" target="_top">publish_docs__local</a>' in answer.text
 
 
-def test_nobody_reads_without_a_login(nothing: Served, tmp_path: Path) -> None:
-    nothing.publish(tmp_path / "site", PAGES)
+def test_nobody_reads_without_a_login(nothing: RunningAirflow, tmp_path: Path) -> None:
+    publish_pages(tmp_path / "site", PAGES)
     addresses = ("", "operations/control.html", "assets/site.css", "status/local.json", "status/index.json")
     more = ("panel/panel.js", "dag/control__local", "task/control__local/stream", "no/such/page", "..%2fx")
     for address in (*addresses, *more):
@@ -158,13 +97,13 @@ def test_nothing_outside_the_site_is_served(reader: httpx.Client, address: str) 
 
 
 def test_a_browser_keeps_what_did_not_change_and_sees_a_new_release_at_once(
-    reader: httpx.Client, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reader: httpx.Client, served: RunningAirflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = reader.get("/runbooks/index.html")
     assert first.headers["cache-control"] == "private, no-cache"
     kept = {"If-None-Match": first.headers["etag"]}
     assert reader.get("/runbooks/index.html", headers=kept).status_code == 304
-    served.publish(tmp_path / "next", {**PAGES, "index.html": "<h1>Here</h1>"})  # as long as before
+    publish_pages(tmp_path / "next", {**PAGES, "index.html": "<h1>Here</h1>"})  # as long as before
     wait_until(
         lambda: reader.get("/runbooks/index.html", headers=kept).text == "<h1>Here</h1>",
         "the next release is served",
@@ -174,7 +113,7 @@ def test_a_browser_keeps_what_did_not_change_and_sees_a_new_release_at_once(
     )
 
 
-def test_the_site_stays_when_the_evidence_store_is_gone(reader: httpx.Client, served: Served) -> None:
+def test_the_site_stays_when_the_evidence_store_is_gone(reader: httpx.Client, served: RunningAirflow) -> None:
     assert reader.get("/runbooks/").is_success
     away = served.evidence.with_name("away")
     served.evidence.rename(away)
@@ -209,14 +148,14 @@ def test_older_addresses_of_a_page_lead_to_it(reader: httpx.Client, address: str
     assert reader.get(f"/runbooks/{address}").headers["location"] == "/runbooks/runbooks/latency.html"
 
 
-def test_the_link_of_an_alert_opens_its_runbook(reader: httpx.Client, served: Served) -> None:
+def test_the_link_of_an_alert_opens_its_runbook(reader: httpx.Client, served: RunningAirflow) -> None:
     from lpm.procedures.alerts.telling import Links
 
     address = Links(base=f"{served.url}/", run="").runbook("runbooks/latency.md")
     assert reader.get(address).text == "<h1>latency</h1>"
 
 
-def test_the_status_is_what_was_written_last(reader: httpx.Client, served: Served) -> None:
+def test_the_status_is_what_was_written_last(reader: httpx.Client, served: RunningAirflow) -> None:
     store = EvidenceStore(load_config().environment("local"))
     assert reader.get("/runbooks/status/index.json").json() == {"environments": ["local"]}
     assert "trigger monitor__local" in reader.get("/runbooks/status/local.json").json()["detail"]
@@ -228,7 +167,7 @@ def test_the_status_is_what_was_written_last(reader: httpx.Client, served: Serve
     assert reader.get("/runbooks/status/prod.json").status_code == 404, "not one of this Airflow's environments"
 
 
-def test_airflow_shows_a_tab_on_everything_of_ours_and_a_panel(served: Served, reader: httpx.Client) -> None:
+def test_airflow_shows_a_tab_on_everything_of_ours_and_a_panel(served: RunningAirflow, reader: httpx.Client) -> None:
     admin = served.login("admin")
     assert admin.get("/api/v2/plugins/importErrors").json()["import_errors"] == []
     plugin: dict[str, Any] = next(one for one in admin.get("/api/v2/plugins").json()["plugins"] if one["name"] == "lpm")
@@ -241,5 +180,5 @@ def test_airflow_shows_a_tab_on_everything_of_ours_and_a_panel(served: Served, r
     assert script.headers["content-type"].startswith("text/javascript")
     assert "globalThis.LpmStatus" in script.text
     assert reader.get("/runbooks/panel/live-status.js").is_success, "what the panel imports"
-    log = (served.home / "api-server.log").read_text()
+    log = served.log("api-server").read_text()
     assert "Traceback" not in log

@@ -123,6 +123,7 @@ def _run_mkdocs(work: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(work / "mkdocs.yml")],
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        stdin=subprocess.DEVNULL,  # that of a task is its line to Airflow
         capture_output=True,
         text=True,
         check=False,

@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from lpm.config import config_folder
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-DAGS = CHECKOUT / "dags"
+DAGS, INCLUDE = CHECKOUT / "dags", str(CHECKOUT / "include")
+# Loading needs none, and that of a task is an address that Airflow itself cannot read: it may not ask the database.
+WITHOUT_DATABASE = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite://"}
 
 
 class Fact(BaseModel):
@@ -84,7 +86,8 @@ def read_procedures(environments: tuple[str, ...], cache: Path) -> dict[str, Pro
     if not kept.exists():
         done = subprocess.run(
             [sys.executable, str(DAGS / "dag_facts.py")],
-            env={**os.environ, "LPM_ENVIRONMENTS": ",".join(environments), "PYTHONPATH": str(CHECKOUT / "include")},
+            env={**os.environ, **WITHOUT_DATABASE, "LPM_ENVIRONMENTS": ",".join(environments), "PYTHONPATH": INCLUDE},
+            stdin=subprocess.DEVNULL,  # that of a task is its line to Airflow
             capture_output=True,
             text=True,
             check=False,

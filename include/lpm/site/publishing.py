@@ -1,17 +1,21 @@
 """What the approvers of the site are asked, and what follows from their answer."""
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 
 from lpm.clients.evidence import EvidenceError, EvidenceStore
 from lpm.config import Config
 from lpm.config.contacts import Contact, Contacts
 from lpm.config.reviews import Reviews
-from lpm.procedures.outcome import Outcome
-from lpm.site.build import definitions
+from lpm.procedures.outcome import Outcome, ProcedureError
+from lpm.site.build import SiteError, build_site, definitions
 from lpm.site.facts import Facts
+from lpm.site.prose import ProseError
 from lpm.site.releases import LIVE
 from lpm.site.reviews import (
     APPROVALS,
@@ -21,6 +25,7 @@ from lpm.site.reviews import (
     Decision,
     Register,
     Review,
+    ReviewError,
     State,
     read_approvals,
     states,
@@ -86,12 +91,25 @@ def reachable_evidence(config: Config, names: Sequence[str]) -> tuple[dict[str, 
     return found, failures
 
 
-def question(facts: Facts, register: Register, now: datetime) -> Question:
-    """Which pages are not approved as they are, and how to put that to the approvers.
+@contextmanager
+def checked_site(facts: Facts) -> Iterator[Path]:
+    """The folder of the built site, which is gone afterwards.
 
     Raises:
-        SiteError, ReviewError: the pages cannot be rendered, or nobody stands for one.
+        ProcedureError: the pages have faults, all of which it names: trying again does not help.
     """
+    with tempfile.TemporaryDirectory(prefix="lpm-site-") as folder:
+        try:
+            site = build_site(facts, Path(folder))
+        except (SiteError, ReviewError, ProseError) as error:
+            raise ProcedureError(
+                f"{error}\nNext step: correct the pages, deploy them, trigger again. The last site stays until then."
+            ) from error
+        yield site
+
+
+def question(facts: Facts, register: Register, now: datetime) -> Question:
+    """Which pages of a site without faults are not approved as they are, and how to put that to the approvers."""
     known = states(definitions(facts), register, now)
     open_ones = [review for _, review in sorted(known.items()) if review.state != State.APPROVED]
     return Question({review.page.path: review.digest for review in open_ones}, _text(open_ones))
