@@ -32,40 +32,46 @@ RepositoryPath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]*$")
 class Measured(Model):
     """The fact that can confirm or contradict a finding."""
 
-    fact: str  # one of measures.py
-    confirmed_when: ConditionField
+    fact: str = Field(description="One of the measures of assess")
+    confirmed_when: ConditionField = Field(description="Comparison that is true when the finding is")
 
 
 class Finding(Model):
     """What somebody said about how things are today."""
 
-    id: str = Field(pattern=r"^F-\d\d$")
-    kind: FindingKind
-    statement: str = Field(min_length=1)
-    said_by: str  # a contact
-    date: date
-    measured: Measured | None = None
-    no_requirement: str = ""  # why nothing follows from it
+    id: str = Field(pattern=r"^F-\d\d$", description="F-01 and so on")
+    kind: FindingKind = Field(description="What it is about")
+    statement: str = Field(min_length=1, description="As it was said")
+    said_by: str = Field(description="A contact of contacts.yml")
+    date: Annotated[date, Field(description="When it was said")]
+    measured: Measured | None = Field(None, description="The fact that can confirm or contradict it")
+    no_requirement: str = Field("", description="Why nothing follows from it")
 
 
 class Requirement(Model):
     """What the product has to do, and where that can be seen."""
 
-    id: str = Field(pattern=r"^REQ-\d\d$")
-    statement: str = Field(min_length=1)
-    story: Story
-    findings: tuple[str, ...] = Field(min_length=1)
-    design: str = Field(pattern=r"^[a-z0-9_/-]+\.md(#[a-z0-9_-]+)?$")  # below docs/
-    components: tuple[RepositoryPath, ...] = Field(min_length=1)
-    tests: tuple[Annotated[str, Field(pattern=r"^tests/[\w/.]+(::test_\w+)?$")], ...] = Field(min_length=1)
-    evidence: tuple[EvidenceKind, ...] = Field(min_length=1)
+    id: str = Field(pattern=r"^REQ-\d\d$", description="REQ-01 and so on")
+    statement: str = Field(min_length=1, description="What the product has to do")
+    story: Story = Field(description="The story that it answers")
+    findings: tuple[str, ...] = Field(min_length=1, description="Where it comes from")
+    design: str = Field(pattern=r"^[a-z0-9_/-]+\.md(#[a-z0-9_-]+)?$", description="Page and section below docs/")
+    components: tuple[RepositoryPath, ...] = Field(
+        min_length=1, description="Files and folders of the repository that do it"
+    )
+    tests: tuple[Annotated[str, Field(pattern=r"^tests/[\w/.]+(::test_\w+)?$")], ...] = Field(
+        min_length=1, description="Tests, or files and folders of tests, that prove it"
+    )
+    evidence: tuple[EvidenceKind, ...] = Field(
+        min_length=1, description="Kinds of evidence that show it in a real environment"
+    )
 
 
 class Assessment(Model):
     """``assessment.yml``."""
 
-    findings: tuple[Finding, ...] = Field(min_length=1)
-    requirements: tuple[Requirement, ...] = Field(min_length=1)
+    findings: tuple[Finding, ...] = Field(min_length=1, description="What people said")
+    requirements: tuple[Requirement, ...] = Field(min_length=1, description="What follows")
 
     @model_validator(mode="after")
     def _every_story_is_answered(self) -> "Assessment":

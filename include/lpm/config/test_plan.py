@@ -49,27 +49,29 @@ class PlanLimits(Model):
 class Case(Model):
     """One case: what it does, and what it proves."""
 
-    id: str = Field(pattern=DNS_LABEL)
-    title: Sentence
-    kind: CaseKind
+    id: str = Field(pattern=DNS_LABEL, description="Name of the case")
+    title: Sentence = Field(description="In a few words")
+    kind: CaseKind = Field(description="What is tried")
     proves: Sentence = Field(description="In one sentence.")
-    requirements: tuple[Annotated[str, Field(pattern=r"^REQ-\d\d$")], ...] = Field(min_length=1)
-    story: Story
+    requirements: tuple[Annotated[str, Field(pattern=r"^REQ-\d\d$")], ...] = Field(
+        min_length=1, description="Which ones it proves"
+    )
+    story: Story = Field(description="The story that it answers")
     disruptive: bool = Field(False, description="Touches whole shards, so it runs only where somebody asks for it.")
-    steps: tuple[Sentence, ...] = Field(min_length=1)
-    expected: Sentence
+    steps: tuple[Sentence, ...] = Field(min_length=1, description="What it does, in order")
+    expected: Sentence = Field(description="What is seen when all is well")
 
 
 class Gap(Model):
     """Something that is known not to be proven, or known to be wrong."""
 
-    id: str = Field(pattern=DNS_LABEL)
-    title: Sentence
-    what: Sentence
+    id: str = Field(pattern=DNS_LABEL, description="Name of the gap")
+    title: Sentence = Field(description="In a few words")
+    what: Sentence = Field(description="What is not proven, or wrong")
     owner: str = Field(description="A contact of contacts.yml.")
-    status: GapStatus
-    since: date
-    next_step: Sentence
+    status: GapStatus = Field(description="What is done about it")
+    since: date = Field(description="When it was noticed")
+    next_step: Sentence = Field(description="What would close it")
 
 
 class TestPlan(Model):
@@ -77,10 +79,10 @@ class TestPlan(Model):
 
     __test__ = False  # pytest takes what is called Test… for tests
 
-    rows: Rows
-    limits: PlanLimits
-    cases: tuple[Case, ...] = Field(min_length=1)
-    gaps: tuple[Gap, ...] = ()
+    rows: Rows = Field(description="How validation's rows are told from all others")
+    limits: PlanLimits = Field(description="How much a case writes, and how long it waits")
+    cases: tuple[Case, ...] = Field(min_length=1, description="Every case")
+    gaps: tuple[Gap, ...] = Field((), description="What is known to be missing")
 
     def case(self, case_id: str) -> Case:
         """The case of that id.

@@ -10,8 +10,8 @@ from lpm.site.page import Page, code, table
 def pages(facts: Facts) -> Iterator[Page]:
     """One page."""
     head = (
-        "# Commands\n\n`lpm` lies in `.venv/bin` after `make setup`. Every command exits with 0 when all is well, 1 when it "
-        "found something wrong, 2 when it was called wrongly.\n"
+        "# Commands\n\n`lpm` lies in `.venv/bin` after `make setup`. Every command exits with 0 when all is well, 1 "
+        "when it found something wrong, 2 when it was called wrongly.\n"
     )
     yield Page("reference/commands.md", "\n".join([head, *_described(facts.commands, "lpm")]))
 

@@ -33,7 +33,8 @@ def pages(_: Facts) -> Iterator[Page]:
     """One page."""
     parts = [
         "# Configuration reference\n\nEvery key of `include/config`, from the models that read it. Unknown keys are "
-        "refused, with the nearest valid name. JSON Schemas for editors are in `include/config/schemas`. How to change what: "
+        "refused, with the nearest valid name. JSON Schemas for editors are in `include/config/schemas`. "
+        "How to change what: "
         "[configuration](../configuration.md).\n"
     ]
     for name, model in FILES.items():

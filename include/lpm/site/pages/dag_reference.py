@@ -23,7 +23,7 @@ def pages(facts: Facts) -> Iterator[Page]:
     header = ["Procedure", "Purpose", "In Airflow", "Runs", "Parameters", "Takes", "Ends at the latest after"]
     yield Page(
         "reference/dags.md",
-        "# All DAGs\n\nRead from the DAG files themselves. A DAG is named `<procedure>__<environment>`. Its page has its "
-        "steps, its parameters, and what the failure of each task means. What is the same for all: "
+        "# All DAGs\n\nRead from the DAG files themselves. A DAG is named `<procedure>__<environment>`. Its page has "
+        "its steps, its parameters, and what the failure of each task means. What is the same for all: "
         "[procedures](../operations/index.md).\n" + table(header, rows),
     )
