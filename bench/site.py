@@ -17,7 +17,7 @@ from bench.result import Result, result
 ROOT = Path(__file__).resolve().parents[1]
 REPETITIONS = 5
 COMMAND = "python -m bench site"
-PARAGRAPH = "A line of plain text that is about as long as those of the pages of the real site are, and says nothing. " * 3
+PARAGRAPH = "A line of plain text that is as long as those of the pages of the real site, and says nothing. " * 3
 
 
 def run() -> list[Result]:
