@@ -27,7 +27,7 @@ def edit(folder: Path) -> Edit:
         path = folder / "assessment.yml"
         text = path.read_text(encoding="utf-8")
         assert old in text
-        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+        path.write_text(text.replace(old, new), encoding="utf-8")
         return text[: text.index(old)].count("\n") + 1
 
     return replace
@@ -87,7 +87,7 @@ def test_every_measure_is_of_a_part_and_is_named_once() -> None:
         ("said_by: lpm-team", "said_by: lpm-taem", "findings.0.said_by", "did you mean 'lpm-team'?"),
         ("fact: readers", "fact: raeders", "findings.3.measured.fact", "did you mean 'readers'?"),
         ("findings: [F-03]", "findings: [F-33]", "requirements.5.findings", "unknown finding 'F-33'"),
-        ("findings: [F-16]", "findings: [F-05]", "findings.15", "no requirement comes from F-16: name it in one"),
+        ("findings: [F-21, F-11]", "findings: [F-05]", "findings.20", "no requirement comes from F-21: name it in one"),
         ("id: REQ-02", "id: REQ-01", "requirements.1.id", "REQ-01 is listed twice"),
         ("story: LPM-13451", "story: LPM-13450", "(file)", "no requirement for LPM-13451"),
         ("kind: workflow", "kind: work", "findings.0.kind", "Input should be 'workflow'"),
