@@ -27,7 +27,7 @@ from lpm.site.pages.validation import RESULTS, pages
 PLAN = load_test_plan()
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 PASSED = CaseResult(
-    case="insert", verdict=Verdict.PASSED, began=NOW, seconds=3.5, measured={"seconds_to_arrive": 2.0}, seen=("it did",)
+    case="insert", verdict=Verdict.PASSED, began=NOW, seconds=3.5, measured={"max_seconds": 2.0}, seen=("it did",)
 )
 FAILED = CaseResult(case="update", verdict=Verdict.FAILED, began=NOW, seconds=300, reason="expected: x\nseen: ```y|")
 
@@ -111,7 +111,7 @@ def test_the_plan_shows_every_case_and_every_gap() -> None:
 
 def test_results_say_what_passed_with_its_figures_and_what_failed_with_its_reason() -> None:
     text = results(PASSED, FAILED)
-    assert "✔ passed | 2026-11-24 12:00 | 3.5 | it did <br>*seconds to arrive 2*" in row(text, "insert")
+    assert "✔ passed | 2026-11-24 12:00 | 3.5 | it did <br>*max seconds 2*" in row(text, "insert")
     assert "✘ **failed**" in row(text, "update")
     assert "expected: x\nseen: '''y|" in text, "the reason as a whole, and it cannot leave its block"
     assert "**1 passed, 1 failed, " in text

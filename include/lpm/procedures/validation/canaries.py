@@ -36,7 +36,7 @@ class CaseSkipped(Exception):  # noqa: N818  reads as what happened
 
 @dataclass(frozen=True)
 class Seen:
-    """What a case that passed saw. ``measured`` are seconds or counts by name."""
+    """What a case that passed saw. ``measured`` by name: counts, or seconds from commit to visible."""
 
     lines: tuple[str, ...]
     measured: Mapping[str, float] = field(default_factory=dict)
@@ -125,20 +125,19 @@ class Canaries:
         """All rows of a canary's database: it has none but those of validation."""
         return self.database(company).states()
 
-    def await_equal(self) -> float:
-        """Wait until both databases have exactly the rows that the source has, then compare every value. In seconds.
+    def await_equal(self) -> None:
+        """Wait until both databases have exactly the rows that the source has, then compare every value.
 
         Raises:
             CaseFailed: they have not in time, or a value differs.
         """
         expected = self.rows()
-        seconds = self.wait_for(
+        self.wait_for(
             f"{len(expected)} rows of the source in the canaries' databases, and no other",
             lambda: "; ".join(filter(None, (self._difference(each, expected) for each in (self.first, self.second)))),
         )
         for company in (self.first, self.second):
             self._compare_values(company, {row.key_hash: row for row in expected if row.company == company.id})
-        return seconds
 
     def await_version(self, company: Company) -> None:
         """Wait until a canary's database has everything up to the source's newest version.
@@ -154,13 +153,13 @@ class Canaries:
 
         self.wait_for(f"watermark {version} or more in the database of {company.id}", behind)
 
-    def wait_for(self, expected: str, difference: Callable[[], str], seconds: float | None = None) -> float:
-        """Wait until ``difference`` says nothing any more; returns the seconds that took.
+    def wait_for(self, expected: str, difference: Callable[[], str]) -> None:
+        """Wait until ``difference`` says nothing any more.
 
         Raises:
             CaseFailed: it still says something when the time is over; names what was expected and what was seen.
         """
-        limit = self.plan.limits.wait_seconds if seconds is None else seconds
+        limit = self.plan.limits.wait_seconds
         seen = ""
 
         def as_expected() -> bool:
@@ -169,7 +168,7 @@ class Canaries:
             return not seen
 
         try:
-            return wait_until(as_expected, expected, limit, "", PAUSE_SECONDS)
+            wait_until(as_expected, expected, limit, "", PAUSE_SECONDS)
         except ProcedureError as error:
             raise CaseFailed(f"expected: {expected}\nseen after {limit:g} s: {seen}") from error
 

@@ -36,7 +36,10 @@ class LastRun(_Kept):
 
 
 class CaseResult(_Kept):
-    """One case in one run. ``measured`` are seconds or counts by name, ``seen`` is for people."""
+    """One case in one run. ``seen`` is for people.
+
+    ``measured`` by name: counts, or seconds from commit to visible. ``seconds`` is the whole case, clean-up included.
+    """
 
     case: str
     verdict: Verdict

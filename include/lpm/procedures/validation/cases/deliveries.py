@@ -18,7 +18,7 @@ def duplicate_delivery(canaries: Canaries) -> Seen:
     after = database.states([key_hash])[key_hash]
     if (after.version, after.row_hash) != (before.version, before.row_hash):
         raise CaseFailed(f"expected: key {key_hash} as it was: {before}\nseen: {after}")
-    return Seen(("the event came three times; the row is there once, as it was",), {"deliveries": 3})
+    return Seen(("the event came three times; the row is there once, as it was",))
 
 
 def late_event(canaries: Canaries) -> Seen:
@@ -52,8 +52,8 @@ def burst(canaries: Canaries) -> Seen:
     """All rows of one large commit arrive in time."""
     rows = canaries.plan.limits.burst_rows
     canaries.insert(canaries.first, 0, rows)
-    seconds = canaries.await_equal()
-    return _in_time(canaries, rows, {"rows": rows, "seconds_to_arrive": seconds})
+    canaries.await_equal()
+    return _in_time(canaries, rows, {"rows": rows})
 
 
 def latency_objective(canaries: Canaries) -> Seen:
