@@ -1,16 +1,20 @@
 """Fixtures that every test may use. Services start when the first test asks for them and serve the whole session."""
 
 import atexit
+import contextlib
 import os
 import secrets
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lpm.local import paths
 from lpm.local import spark as local_spark
 from lpm.local.event_hubs.server import EventHubsServer, Ports
 from lpm.local.kafka import Broker
@@ -45,6 +49,11 @@ for name in ("NO_PROXY", "no_proxy"):  # a company proxy does not know our loopb
 # Tests of these folders start services; `make check` leaves them out.
 SLOW_FOLDERS = ("integration", "e2e")
 
+# Without these, a browser in a closed network tries to reach its maker at every start.
+QUIET = (
+    *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
 
 AIRFLOW_WARNINGS = (
     "airflow.utils.deprecation_tools.DeprecatedImportWarning",
@@ -97,3 +106,29 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkSession]":
     session = local_spark.session(tmp_path_factory.mktemp("warehouse"), "lpm-tests")
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium: the machine's own, else one that Playwright fetches; skipped where neither can be had."""
+    from playwright.sync_api import Error, sync_playwright
+
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        _fetch_chromium()
+    with sync_playwright() as playwright:
+        arguments = [*QUIET, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+        try:
+            chromium = playwright.chromium.launch(executable_path=found, args=arguments)
+        except Error as error:
+            pytest.skip(f"no Chromium: none is installed, and fetching one failed ({str(error).splitlines()[0]})")
+        yield chromium
+        chromium.close()
+
+
+def _fetch_chromium() -> None:
+    """Let Playwright fetch a Chromium into the state folder, where it then looks for it, as does the next run."""
+    os.environ["PLAYWRIGHT_BROWSERS_PATH"] = str(paths.home() / "browsers")
+    command = [sys.executable, "-m", "playwright", "install", "chromium", "--only-shell"]
+    with contextlib.suppress(subprocess.TimeoutExpired):  # the launch then says what is missing
+        subprocess.run(command, capture_output=True, check=False, timeout=120)

@@ -1,9 +1,5 @@
-"""The built site, and a real browser to look at it."""
+"""The built site, and a page of a real browser to look at it."""
 
-import os
-import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -20,11 +16,6 @@ from lpm.site.facts import Facts
 from lpm.site.gathering import gather
 
 ENVIRONMENTS = ("devtest", "prod")
-# Without these, a browser in a closed network tries to reach its maker at every start.
-QUIET = (
-    *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
 
 
 @pytest.fixture(scope="session")
@@ -53,34 +44,6 @@ def address(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/runbooks/"
         server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """A headless Chromium: the machine's own, else one that Playwright fetches; skipped where neither can be had."""
-    from playwright.sync_api import Error, sync_playwright
-
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with sync_playwright() as playwright:
-        if found is None:
-            found = _fetched()
-        arguments = [*QUIET, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-        try:
-            chromium = playwright.chromium.launch(executable_path=found, args=arguments)
-        except Error as error:
-            pytest.skip(f"no Chromium: none is installed, and fetching one failed ({str(error).splitlines()[0]})")
-        yield chromium
-        chromium.close()
-
-
-def _fetched() -> None:
-    """Let Playwright fetch a Chromium into the state folder, where the next run finds it. None: its usual place."""
-    os.environ["PLAYWRIGHT_BROWSERS_PATH"] = str(paths.home() / "browsers")
-    command = [sys.executable, "-m", "playwright", "install", "chromium", "--only-shell"]
-    try:
-        subprocess.run(command, capture_output=True, check=False, timeout=120)
-    except subprocess.TimeoutExpired:
-        return
 
 
 @pytest.fixture
