@@ -14,8 +14,6 @@ from lpm.config import config_folder
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 DAGS, INCLUDE = CHECKOUT / "dags", str(CHECKOUT / "include")
-# Loading needs none, and that of a task is an address that Airflow itself cannot read: it may not ask the database.
-WITHOUT_DATABASE = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite://"}
 
 
 class Fact(BaseModel):
@@ -86,7 +84,7 @@ def read_procedures(environments: tuple[str, ...], cache: Path) -> dict[str, Pro
     if not kept.exists():
         done = subprocess.run(
             [sys.executable, str(DAGS / "dag_facts.py")],
-            env={**os.environ, **WITHOUT_DATABASE, "LPM_ENVIRONMENTS": ",".join(environments), "PYTHONPATH": INCLUDE},
+            env={**_outside_of_a_task(), "LPM_ENVIRONMENTS": ",".join(environments), "PYTHONPATH": INCLUDE},
             stdin=subprocess.DEVNULL,  # that of a task is its line to Airflow
             capture_output=True,
             text=True,
@@ -97,6 +95,15 @@ def read_procedures(environments: tuple[str, ...], cache: Path) -> dict[str, Pro
         cache.mkdir(parents=True, exist_ok=True)
         kept.write_text(done.stdout[done.stdout.index("{") :], encoding="utf-8")
     return _ALL.validate_json(kept.read_text(encoding="utf-8"))
+
+
+def _outside_of_a_task() -> dict[str, str]:
+    """The environment of this process without what Airflow tells a task: to load its own DAG only, and no database.
+
+    Loading the DAG files needs none; the address that a task is given is one that Airflow itself cannot read.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("_AIRFLOW_")}
+    return {**kept, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite://"}
 
 
 def _digest(environments: tuple[str, ...]) -> str:
