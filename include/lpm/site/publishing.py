@@ -31,8 +31,6 @@ from lpm.site.reviews import (
     states,
 )
 
-LISTED = 40  # pages in the question; the report has all
-
 
 class Answer(StrEnum):
     """What an approver may say."""
@@ -117,12 +115,11 @@ def question(facts: Facts, register: Register, now: datetime) -> Question:
 
 def _text(open_ones: Sequence[Review]) -> str:
     lines = [f"- `{review.page.path}`: {review.state}; {_since(review)}owner {review.owner}" for review in open_ones]
-    more = [f"- and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
     explained = (
         f"**{Answer.APPROVE}** approves those of the pages below that you are an approver of, and publishes. "
         f"**{Answer.DRAFT}** publishes them with a note at their top. **{Answer.REJECT}** leaves the site as it is."
     )
-    return "\n".join([explained, "", *lines[:LISTED], *more])
+    return "\n".join([explained, "", *lines])  # all of them: nobody approves what they were not shown
 
 
 def _since(review: Review) -> str:
