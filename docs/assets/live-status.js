@@ -14,7 +14,7 @@
     .lpm-live { margin: 0 0 1.5em; }
     .lpm-live h3 { margin: 0 0 .3em; font-weight: 600; }
     .lpm-live p { margin: .3em 0; }
-    .lpm-live .lpm-bad, .lpm-live .lpm-late { font-weight: 700; }
+    .lpm-live .lpm-bad > *, .lpm-live .lpm-late { font-weight: 700; }
     .lpm-live .lpm-late { border-left: .3em solid #c62828; padding-left: .5em; }
     .lpm-live .lpm-scroll { overflow-x: auto; }
     .lpm-live table { border-collapse: collapse; width: 100%; display: table; font-size: .85em; }
