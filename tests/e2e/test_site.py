@@ -25,7 +25,7 @@ def published(cloud: Cloud, pipeline: Pipeline) -> dict[str, Any]:
     wait_until(lambda: api.get(task)["state"] == "awaiting_input", "the question to the approvers", ANSWER_SECONDS)
     asked = api.get(f"{task}/-1/hitlDetails")
     assert asked["options"] == ["Approve and publish", "Publish as draft", "Reject"]
-    assert "architecture/overview.md" in asked["body"]  # the question names the first; the report has all
+    assert "architecture/overview.md" in asked["body"]
     time.sleep(SECONDS_BEFORE_AN_ANSWER)  # there is nothing to wait for: the race cannot be seen from outside
     api.patch(f"{task}/-1/hitlDetails", {"chosen_options": ["Approve and publish"], "params_input": {}})
     pipeline.airflow.wait(dag_id, run_id, ANSWER_SECONDS)

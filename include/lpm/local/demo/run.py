@@ -41,7 +41,7 @@ def demo(*, once: bool) -> int:
     _go_live(pipeline)
     pipeline.wait_for_version(0)
     console.print(f"[green]first rows visible after {time.monotonic() - started:.0f} s[/]")
-    site = Publication(pipeline)
+    site = Publication(pipeline, lasting=not once)
     site.start()
     _print_addresses(cloud.endpoints.airflow)
     first_number = FIRST_ROWS + pipeline.source.version() * INSERTED  # beyond every row that was ever inserted
