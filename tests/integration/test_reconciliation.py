@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -100,6 +100,18 @@ def test_every_kind_of_fault_is_found_and_named_at_once(world: World) -> None:
     assert found.result.differences == {"missing": 1, "corrupt": 2, "extra": 1, "misrouted": 1}
     for untouched in world.companies[1:]:
         assert world.compare(untouched, through, deep=EVERYTHING).result.verdict is Verdict.PASS
+    rows = found.rows  # what both sides had, for whoever has to explain it
+    assert rows[edited].source is not None
+    assert rows[edited].target == {**rows[edited].source, "book": "by hand", **in_other_words(rows[edited].target)}
+    assert (rows[missing].target, rows["ab" * 32].source, rows[misrouted].source) == (None, None, None)
+    assert rows[misrouted].target is not None
+    assert rows[misrouted].target["info_companyid"] == other.id
+
+
+def in_other_words(row: Mapping[str, str | None] | None) -> dict[str, str | None]:
+    """The columns that evidence spells differently for source and target, as the target has them."""
+    spelled = ("price", "notional", "ratio", "is_active", "booked_at")
+    return {name: value for name, value in (row or {}).items() if name in spelled}
 
 
 def test_an_event_lost_on_the_way_makes_the_row_stale(world: World) -> None:

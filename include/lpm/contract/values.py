@@ -52,6 +52,13 @@ def typed_value(column_type: ColumnType, text: str | None) -> Value:  # noqa: PL
             return base64.b64decode(text, validate=True)
 
 
+def text_of(value: Value) -> str | None:
+    """A value as evidence shows it: binary as base64, everything else as Python writes it; None stays None."""
+    if value is None:
+        return None
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
 def normalised(value: Any) -> Value:
     """A value that a database driver returned, in the form of :func:`typed_value`."""
     if isinstance(value, memoryview | bytearray):

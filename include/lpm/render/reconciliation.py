@@ -153,6 +153,11 @@ class Queries:
         rows = self._of_company(version, f"bucket BETWEEN {first_bucket} AND {last_bucket}")
         return f"SELECT key_hash, payload FROM ({rows}) WHERE sendable"
 
+    def rows_of(self, version: int, key_hashes: Iterable[str]) -> str:
+        """Key hash and payload at ``version`` of some keys of :company."""
+        keys = _one_of("key_hash", [f"'{key_hash}'" for key_hash in key_hashes])
+        return f"SELECT key_hash, payload FROM ({self._of_company(version, keys)})"
+
     def last_changes(self, first: int, last: int) -> str:
         """Key hash and newest version, from ``first`` to ``last``, that changed each of :keys of :company."""
         return f"""SELECT key_hash, max(version) FROM ({self._changes(first, last, "company = :company")})

@@ -4,13 +4,13 @@ import json
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from lpm.clients.databricks import StatementFailed
 from lpm.clients.target_database import TargetDatabase
 from lpm.clients.target_snapshot import BucketSum, TargetSnapshot, snapshot
-from lpm.contract.values import typed_row
+from lpm.contract.values import text_of, typed_row
 from lpm.procedures.reconciliation.comparison import (
     Difference,
     Kind,
@@ -24,6 +24,7 @@ from lpm.procedures.reconciliation.source import Source, SourceKey, in_parts
 from lpm.render import names
 
 BUCKETS_AT_ONCE = 2_000  # whose keys are read in one go
+ROWS_KEPT = 20  # differing rows whose values are kept as evidence, of both sides; a row may be large
 IN_FLIGHT_LIMIT = 100_000  # keys; more are not worth asking the change feed about
 WATERMARK_PAUSE_SECONDS = 0.5
 
@@ -41,10 +42,19 @@ class Request:
 
 @dataclass(frozen=True)
 class Findings:
-    """What one company's reconciliation found: the result, and the differing keys behind it."""
+    """What one company's reconciliation found: the result, the differing keys behind it, and values of the first."""
 
     result: CompanyResult
     differences: tuple[Difference, ...]
+    rows: Mapping[str, "BothSides"] = field(default_factory=dict)  # by key hash
+
+
+@dataclass(frozen=True)
+class BothSides:
+    """The values of one key by column, as text, before any repair; None where that side has no row."""
+
+    source: Mapping[str, str | None] | None
+    target: Mapping[str, str | None] | None
 
 
 class CompanyReconciliation:
@@ -89,7 +99,27 @@ class CompanyReconciliation:
             "differences": dict(Counter(difference.kind.value for difference in differences)),
             "seconds": time.monotonic() - begun,
         }
-        return Findings(result.model_copy(update=found), differences)
+        return Findings(result.model_copy(update=found), differences, self._rows_of(cut, differences))
+
+    def _rows_of(self, cut: int, differences: Sequence[Difference]) -> dict[str, BothSides]:
+        """What both sides have for the first of the differing keys."""
+        keys = [difference.key_hash for difference in differences[:ROWS_KEPT]]
+        if not keys:
+            return {}
+        wanted = self._source.rows_of(self._company, cut, keys)
+        columns = [column.name for column in self._database.config.table.columns]
+        found: dict[str, dict[str, str | None]] = {}
+        with snapshot(self._database) as state:
+            for bucket in sorted({int(key[:4], 16) for key in keys}):
+                found |= {
+                    key: dict(zip(columns, map(text_of, values), strict=True))
+                    for key, values in state.rows(bucket, bucket)
+                    if key in keys
+                }
+        return {
+            key: BothSides(json.loads(payload) if (payload := wanted.get(key)) else None, found.get(key))
+            for key in keys
+        }
 
     def look_again(self, suspects: Mapping[str, Difference]) -> list[Difference]:
         """Which keys differ now, at this cut. They may change meanwhile: those are no difference.

@@ -168,16 +168,19 @@ class Round:
             }
         )
         if found:
-            self.store.write(result.evidence, _evidence(result, found[:kept], remaining[:kept]))
+            self.store.write(result.evidence, _evidence(result, findings, found[:kept], remaining[:kept]))
         if after != before:
             self.store.write(_state_name(company), after.model_dump_json(indent=2))
         return result
 
 
-def _evidence(result: CompanyResult, found: tuple[Difference, ...], remaining: tuple[Difference, ...]) -> str:
+def _evidence(
+    result: CompanyResult, findings: Findings, found: tuple[Difference, ...], remaining: tuple[Difference, ...]
+) -> str:
     document: Mapping[str, object] = {
         "result": result.model_dump(mode="json"),
         "differences": [asdict(each) for each in found],
+        "rows": {key_hash: asdict(row) for key_hash, row in findings.rows.items()},
         "after_repair": [asdict(each) for each in remaining],
     }
     return json.dumps(document, indent=2, ensure_ascii=False)

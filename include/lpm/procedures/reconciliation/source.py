@@ -91,6 +91,11 @@ class Source:
         """Payloads by key hash at ``version`` in pieces that fit one result: first bucket, last bucket, payloads."""
         yield from self._in_pieces(self.queries.rows, company, version, first, last)
 
+    def rows_of(self, company: str, version: int, keys: Sequence[str]) -> dict[str, str | None]:
+        """Payloads by key hash of some keys at ``version``."""
+        found = self._databricks.run_sql(self.queries.rows_of(version, keys), {"company": company}).rows
+        return {str(key): payload for key, payload in found}
+
     def _in_pieces(
         self, query: Callable[[int, int, int], str], company: str, version: int, first: int, last: int
     ) -> Iterator[tuple[int, int, dict[str, str | None]]]:
