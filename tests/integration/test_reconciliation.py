@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,10 +15,14 @@ from stand_ins import serve
 from lpm.clients.databricks import DatabricksClient
 from lpm.clients.event_hubs import EventHub
 from lpm.clients.evidence import EvidenceStore
+from lpm.clients.target_database import TargetDatabaseError
 from lpm.clients.target_snapshot import snapshot
 from lpm.config import load_config
+from lpm.config.alerts import load_alerts
 from lpm.local import processes
 from lpm.local.postgres import Server
+from lpm.procedures.alerts.evaluation import Rules
+from lpm.procedures.alerts.telling import Links
 from lpm.procedures.reconciliation import ledger
 from lpm.procedures.reconciliation.comparison import DEAD_LETTER, Kind
 from lpm.procedures.reconciliation.ledger import Ledger, Slice
@@ -26,6 +30,7 @@ from lpm.procedures.reconciliation.repair import Repairer
 from lpm.procedures.reconciliation.result import CompanyResult, Verdict, VerifiedThrough
 from lpm.procedures.reconciliation.round import Round, Wanted
 from lpm.procedures.reconciliation.settling import first_still_differing
+from lpm.procedures.reconciliation.telling import Found, finish_round
 from lpm.render.names import EVIDENCE_VARIABLE
 
 EVERYTHING = Slice.everything()
@@ -61,6 +66,17 @@ def world(shared: World) -> Iterator[World]:
     """The same for each test: what a test did to a database is undone by sending it everything anew."""
     yield shared
     shared.restore()
+
+
+@pytest.fixture
+def store(world: World, postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvidenceStore:
+    """A store of its own, and the databases reached by the connection of the environment."""
+    address = urlsplit(postgres.url())
+    connection = {"conn_type": "generic", "host": address.hostname, "port": address.port, "login": address.username}
+    name = world.environment.sql.connection.upper()
+    monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps({**connection, "password": postgres.password}))
+    monkeypatch.setenv(EVIDENCE_VARIABLE, str(tmp_path))
+    return EvidenceStore(world.environment)
 
 
 def bring_forward(world: World, check: Slice | None = EVERYTHING, **wanted: bool) -> Ledger:
@@ -305,17 +321,11 @@ def test_a_database_without_watermark_is_skipped_and_verified_no_further(world: 
 
 
 def test_once_a_day_a_round_makes_the_ledger_short_and_forgets_old_deletions(
-    world: World, postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, store: EvidenceStore
 ) -> None:
-    address = urlsplit(postgres.url())
-    connection = {"conn_type": "generic", "host": address.hostname, "port": address.port, "login": address.username}
-    name = world.environment.sql.connection.upper()
-    monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps({**connection, "password": postgres.password}))
-    monkeypatch.setenv(EVIDENCE_VARIABLE, str(tmp_path))
-
     def reconcile(hour: int) -> list[CompanyResult]:
         wanted = Wanted(f"hour {hour}", datetime(2026, 11, 24, hour, tzinfo=UTC), grace_seconds=0.0)
-        this_round = Round(world.config, world.environment, world.databricks, EvidenceStore(world.environment), wanted)
+        this_round = Round(world.config, world.environment, world.databricks, store, wanted)
         moved = this_round.bring_ledger_forward()
         return [this_round.reconcile(company, moved) for company in world.companies]
 
@@ -333,3 +343,72 @@ def test_once_a_day_a_round_makes_the_ledger_short_and_forgets_old_deletions(
     assert world.databases[world.companies[0].id].tombstone_count() == before - 1
     assert len(world.sql(f"SELECT DISTINCT version FROM {ledger_table}")) == 1
     assert {result.verdict for result in reconcile(4)} == {Verdict.PASS}
+
+
+Told = Callable[[datetime], tuple[str, ...]]
+NOW = datetime.now(UTC)  # what is proven has the time at which it was
+
+
+@pytest.fixture
+def told(world: World, store: EvidenceStore) -> Told:
+    """A round at a moment, as the DAG does it but without waiting and repairing: what people are told."""
+    reconciliation = {"wait_seconds": 0.0, "grace_seconds": 0.0}
+    pipeline = world.config.pipeline
+    changed = pipeline.model_copy(update={"reconciliation": pipeline.reconciliation.model_copy(update=reconciliation)})
+    config = world.config.model_copy(update={"pipeline": changed})
+    rules = Rules(config, load_alerts(), world.environment, "reconcile")
+
+    def one_round(moment: datetime) -> tuple[str, ...]:
+        wanted = Wanted(f"round at {moment:%H:%M}", moment, every_bucket=True, repair=False)
+        this_round = Round(config, world.environment, world.databricks, store, wanted)
+        moved, results = this_round.bring_ledger_forward(), []
+        for company in config.companies:
+            try:
+                results.append(this_round.reconcile(company, moved))
+            except TargetDatabaseError as error:
+                results.append(this_round.error(company, str(error)))
+        found = Found(moved, tuple(company.id for company in config.companies), results, ())
+        links = Links(base="http://airflow", run="http://airflow/dags/reconcile__local/runs/one")
+        return finish_round(rules, store, found, links, moment).details
+
+    return one_round
+
+
+def test_a_ledger_that_disagrees_is_told_once_and_over_when_it_is_right(world: World, told: Told) -> None:
+    company = world.companies[0].id
+    assert told(NOW) == ()
+    ledger_table = f"{world.environment.pipeline_schema}.ledger"
+    world.sql(f"UPDATE {ledger_table} SET row_count = row_count + 1 WHERE company = '{company}' AND row_count > 0")
+    assert told(NOW + timedelta(hours=1)) == (f"fired: ledger-disagrees about company {company}",)
+    assert told(NOW + timedelta(hours=2)) == (f"resolved: ledger-disagrees about company {company}",)
+
+
+def test_a_watermark_that_stands_is_told(world: World, told: Told) -> None:
+    company = world.companies[1]
+    assert told(NOW) == ()
+    version = world.version()
+    world.insert(4_000, 5)
+    world.tamper(company, "UPDATE lpm.watermark SET advanced_at = advanced_at - interval '1 hour'")
+    assert told(NOW + timedelta(hours=1)) == (f"fired: watermark-stuck about company {company.id}",)
+    world.deliver(version + 1, world.version())
+    assert told(NOW + timedelta(hours=2)) == (f"resolved: watermark-stuck about company {company.id}",)
+
+
+def test_a_company_that_was_not_proven_for_too_long_is_told(world: World, told: Told) -> None:
+    company = world.companies[2]
+    assert told(NOW) == ()
+    world.tamper(company, "UPDATE lpm.watermark SET version = -1")
+    assert told(NOW + timedelta(hours=2)) == (), "three hours are not over"
+    assert f"fired: not-verified about company {company.id}" in told(NOW + timedelta(hours=4))
+
+
+def test_a_company_that_cannot_be_compared_is_told_when_the_next_round_cannot_either(world: World, told: Told) -> None:
+    company = world.companies[3]
+    assert told(NOW) == ()
+    world.tamper(company, "ALTER TABLE {target} RENAME TO away")
+    try:
+        assert told(NOW + timedelta(hours=1)) == (), "the next round usually can"
+        assert f"fired: reconcile-error about company {company.id}" in told(NOW + timedelta(hours=2))
+    finally:
+        world.tamper(company, "ALTER TABLE dbo.away RENAME TO tdr_streaming")
+    assert f"resolved: reconcile-error about company {company.id}" in told(NOW + timedelta(hours=3))
