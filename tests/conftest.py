@@ -108,7 +108,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkSession]":
     session.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while Playwright runs, nothing else in this process can run an event loop
 def browser() -> Iterator[Any]:
     """A headless Chromium: the machine's own, else one that Playwright fetches; skipped where neither can be had."""
     from playwright.sync_api import Error, sync_playwright
