@@ -1,6 +1,8 @@
 """What MkDocs does not see in the built site: links in raw HTML and in diagrams, their anchors, and foreign hosts."""
 
+import os
 from collections.abc import Iterator
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -31,14 +33,16 @@ class _Parsed(HTMLParser):
 
 def faults(site: Path) -> list[str]:
     """Every dead link, dead anchor, request to another host and page that no other links to, in words."""
-    root = site.resolve()
-    pages = {path: _Parsed(path) for path in sorted(root.rglob("*.html")) if path.name != "404.html"}
+    root = str(site.resolve())
+    pages = {str(path): _Parsed(path) for path in sorted(Path(root).rglob("*.html")) if path.name != "404.html"}
+    _exists.cache_clear()
+    _is_folder.cache_clear()
     found = [fault for path, page in pages.items() for fault in _faults_of(path, page, pages, root)]
-    return found + [f"{path.relative_to(root)}: no page leads here in three clicks" for path in _far(pages, root)]
+    return found + [f"{path[len(root) + 1 :]}: no page leads here in three clicks" for path in _far(pages, root)]
 
 
-def _faults_of(path: Path, page: _Parsed, pages: dict[Path, _Parsed], root: Path) -> Iterator[str]:
-    name = path.relative_to(root)
+def _faults_of(path: str, page: _Parsed, pages: dict[str, _Parsed], root: str) -> Iterator[str]:
+    name = path[len(root) + 1 :]
     for tag, link in page.links:
         parts = urlsplit(link)
         if parts.scheme in ("mailto", "tel", "data", "javascript"):
@@ -52,20 +56,31 @@ def _faults_of(path: Path, page: _Parsed, pages: dict[Path, _Parsed], root: Path
                 yield f"{name}: {link} begins at the root of the host, where this site does not lie"
             continue
         target = _target(path, parts.path)
-        if not target.is_relative_to(root) or not target.exists():
+        if not target.startswith(f"{root}/") or not _exists(target):
             yield f"{name}: dead link {link}"
         elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].places:
             yield f"{name}: dead anchor {link}"
 
 
-def _target(page: Path, link: str) -> Path:
-    target = (page.parent / unquote(link)).resolve() if link else page
-    return target / "index.html" if target.is_dir() else target
+# Texts and not Path: a site has thousands of links, and resolving each as a Path was most of the time of a check.
+def _target(page: str, link: str) -> str:
+    target = os.path.normpath(os.path.join(os.path.dirname(page), unquote(link))) if link else page
+    return f"{target}/index.html" if _is_folder(target) else target
 
 
-def _far(pages: dict[Path, _Parsed], root: Path) -> list[Path]:
+@cache
+def _exists(path: str) -> bool:
+    return os.path.exists(path)
+
+
+@cache
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)
+
+
+def _far(pages: dict[str, _Parsed], root: str) -> list[str]:
     """Pages that the home page does not reach within three clicks."""
-    reached = {root / "index.html"}
+    reached = {f"{root}/index.html"}
     for _ in range(3):
         reached |= {
             target
