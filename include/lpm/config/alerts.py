@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from lpm.config.errors import nearest
 from lpm.config.loading import load_checked
 from lpm.config.models import DNS_LABEL, Config, Model
-from lpm.config.rules import Fault
+from lpm.config.rules import Fault, listed_twice, unknown
 from lpm.config.signals import SIGNALS, Signal
 
 FILE = "alerts.yml"
@@ -187,12 +187,9 @@ def check_alerts(alerts: Alerts, config: Config, docs: Path) -> Iterator[Fault]:
     yield from _channels(alerts, config)
     yield from _routes(alerts, config)
     yield from _action_groups(alerts, config)
-    seen: set[str] = set()
+    yield from listed_twice(FILE, "alerts", [alert.id for alert in alerts.alerts], "alert {!r} is listed twice")
     for index, alert in enumerate(alerts.alerts):
         place = ("alerts", index)
-        if alert.id in seen:
-            yield Fault(FILE, (*place, "id"), f"alert {alert.id!r} is listed twice")
-        seen.add(alert.id)
         yield from _references(alert, index, alerts, config)
         if docs.is_dir() and not (docs / alert.runbook).is_file():
             known = [path.relative_to(docs).as_posix() for path in (docs / "runbooks").glob("*.md")]
@@ -208,16 +205,15 @@ def _channels(alerts: Alerts, config: Config) -> Iterator[Fault]:
             yield Fault(FILE, place, f"channel {name!r} of kind {channel.kind} {wanted}")
         for environment in channel.environments or ():
             if environment not in config.environments:
-                message = f"unknown environment {environment!r}; expected some of {', '.join(config.environments)}"
-                yield Fault(FILE, (*place, "environments"), message, nearest(environment, config.environments))
+                where = (*place, "environments")
+                yield unknown(FILE, where, "environment", environment, config.environments, several=True)
 
 
 def _routes(alerts: Alerts, config: Config) -> Iterator[Fault]:
     for name, channels in alerts.routes.items():
         for channel in channels:
             if channel not in alerts.channels:
-                message = f"unknown channel {channel!r}; expected some of {', '.join(alerts.channels)}"
-                yield Fault(FILE, ("routes", name), message, nearest(channel, alerts.channels))
+                yield unknown(FILE, ("routes", name), "channel", channel, alerts.channels, several=True)
         if any(channel not in alerts.channels for channel in channels):
             continue
         for environment in config.environments:
@@ -238,15 +234,12 @@ def _references(alert: Alert, index: int, alerts: Alerts, config: Config) -> Ite
     routes = [("route", alert.route), *([("escalate", alert.escalate.route)] if alert.escalate else [])]
     for key, route in routes:
         if route not in alerts.routes:
-            message = f"unknown route {route!r}; expected one of {', '.join(alerts.routes)}"
-            yield Fault(FILE, (*place, key), message, nearest(route, alerts.routes))
+            yield unknown(FILE, (*place, key), "route", route, alerts.routes)
     objectives = type(config.pipeline.objectives).model_fields
     if isinstance(alert.when.threshold, str) and alert.when.threshold not in objectives:
-        message = f"unknown objective {alert.when.threshold!r}; expected one of {', '.join(objectives)}"
-        yield Fault(FILE, (*place, "when"), message, nearest(alert.when.threshold, objectives))
+        yield unknown(FILE, (*place, "when"), "objective", alert.when.threshold, objectives)
     if alert.signal not in SIGNALS:
-        message = f"unknown signal {alert.signal!r}; expected one of {', '.join(SIGNALS)}"
-        yield Fault(FILE, (*place, "signal"), message, nearest(alert.signal, SIGNALS))
+        yield unknown(FILE, (*place, "signal"), "signal", alert.signal, SIGNALS)
     else:
         yield from _place_of_evaluation(alert, SIGNALS[alert.signal], index)
 

@@ -13,11 +13,10 @@ from pydantic import Field, model_validator
 
 from lpm.config.alerts import ConditionField
 from lpm.config.contacts import load_contacts
-from lpm.config.errors import nearest
 from lpm.config.loading import load_checked
 from lpm.config.measures import MEASURES
 from lpm.config.models import Config, Model
-from lpm.config.rules import Fault
+from lpm.config.rules import Fault, listed_twice, unknown
 
 FILE = "assessment.yml"
 
@@ -111,34 +110,27 @@ def load_assessment(folder: Path | None = None) -> Assessment:
 
     def check(assessment: Assessment, _: Config) -> Iterator[Fault]:
         findings = [finding.id for finding in assessment.findings]
-        yield from _twice("findings", findings)
-        yield from _twice("requirements", [requirement.id for requirement in assessment.requirements])
+        requirements = [requirement.id for requirement in assessment.requirements]
+        for part, ids in (("findings", findings), ("requirements", requirements)):
+            yield from listed_twice(FILE, part, ids, "{} is listed twice")
         for index, finding in enumerate(assessment.findings):
             yield from _finding(assessment, finding, ("findings", index), contacts)
         for index, requirement in enumerate(assessment.requirements):
             for cause in requirement.findings:
                 if cause not in findings:
-                    message = f"unknown finding {cause!r}; expected some of {', '.join(findings)}"
-                    yield Fault(FILE, ("requirements", index, "findings"), message, nearest(cause, findings))
+                    where = ("requirements", index, "findings")
+                    yield unknown(FILE, where, "finding", cause, findings, several=True)
 
     return load_checked(folder, FILE, Assessment, check)
-
-
-def _twice(kind: str, ids: list[str]) -> Iterator[Fault]:
-    for index, each in enumerate(ids):
-        if each in ids[:index]:
-            yield Fault(FILE, (kind, index, "id"), f"{each} is listed twice")
 
 
 def _finding(
     assessment: Assessment, finding: Finding, place: tuple[str | int, ...], contacts: Iterable[str]
 ) -> Iterator[Fault]:
     if finding.said_by not in contacts:
-        message = f"unknown contact {finding.said_by!r}; expected one of {', '.join(contacts)}"
-        yield Fault(FILE, (*place, "said_by"), message, nearest(finding.said_by, contacts))
+        yield unknown(FILE, (*place, "said_by"), "contact", finding.said_by, contacts)
     if finding.measured and finding.measured.fact not in MEASURES:
-        message = f"unknown fact {finding.measured.fact!r}; expected one of {', '.join(MEASURES)}"
-        yield Fault(FILE, (*place, "measured", "fact"), message, nearest(finding.measured.fact, MEASURES))
+        yield unknown(FILE, (*place, "measured", "fact"), "fact", finding.measured.fact, MEASURES)
     follows = bool(assessment.requirements_of(finding))
     if follows == bool(finding.no_requirement):
         message = (

@@ -10,10 +10,9 @@ from pathlib import Path
 from pydantic import Field
 
 from lpm.config.alerts import load_alerts
-from lpm.config.errors import nearest
 from lpm.config.loading import load_checked
 from lpm.config.models import DNS_LABEL, Config, Model
-from lpm.config.rules import Fault
+from lpm.config.rules import Fault, listed_twice, unknown
 
 FILE = "contacts.yml"
 
@@ -64,17 +63,13 @@ def load_contacts(folder: Path | None = None) -> Contacts:
 
     def check(contacts: Contacts, _: Config) -> Iterator[Fault]:
         known = [contact.id for contact in contacts.contacts]
-        for index, contact in enumerate(known):
-            if contact in known[:index]:
-                yield Fault(FILE, ("contacts", index, "id"), f"contact {contact!r} is listed twice")
+        yield from listed_twice(FILE, "contacts", known, "contact {!r} is listed twice")
         for index, rota in enumerate(contacts.rota):
             if rota.route not in routes:
-                message = f"unknown route {rota.route!r}; expected one of {', '.join(routes)}"
-                yield Fault(FILE, ("rota", index, "route"), message, nearest(rota.route, routes))
+                yield unknown(FILE, ("rota", index, "route"), "route", rota.route, routes)
             for contact in rota.contacts:
                 if contact not in known:
-                    message = f"unknown contact {contact!r}; expected one of {', '.join(known)}"
-                    yield Fault(FILE, ("rota", index, "contacts"), message, nearest(contact, known))
+                    yield unknown(FILE, ("rota", index, "contacts"), "contact", contact, known)
         covered = [rota.route for rota in contacts.rota]
         for route in routes:
             if covered.count(route) != 1:

@@ -1,7 +1,7 @@
 """Rules that need more than one file, or more than one entry of a file."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lpm.config.errors import Location, nearest
@@ -16,6 +16,22 @@ class Fault:
     location: Location
     message: str
     hint: str | None = None
+
+
+def unknown(  # noqa: PLR0913  the place, and what its message says
+    file: str, location: Location, kind: str, name: str, known: Iterable[str], *, several: bool = False
+) -> Fault:
+    """A name that nothing has. ``several``: more than one may be given there."""
+    known = tuple(known)
+    message = f"unknown {kind} {name!r}; expected {'some' if several else 'one'} of {', '.join(known)}"
+    return Fault(file, location, message, nearest(name, known))
+
+
+def listed_twice(file: str, part: str, ids: Sequence[str], message: str) -> Iterator[Fault]:
+    """Entries of a list whose id an earlier one has. ``message`` has ``{}`` where the id belongs."""
+    for index, each in enumerate(ids):
+        if each in ids[:index]:
+            yield Fault(file, (part, index, "id"), message.format(each))
 
 
 def check_together(
@@ -70,12 +86,7 @@ def _shards(pipeline: Pipeline, companies: Companies) -> Iterator[Fault]:
             )
     for index, company in enumerate(companies.companies):
         if company.shard not in companies.shards:
-            yield Fault(
-                "companies.yml",
-                ("companies", index, "shard"),
-                f"unknown shard {company.shard!r}; expected one of {', '.join(companies.shards)}",
-                nearest(company.shard, companies.shards),
-            )
+            yield unknown("companies.yml", ("companies", index, "shard"), "shard", company.shard, companies.shards)
     most = pipeline.limits.companies_per_shard
     for shard, count in Counter(company.shard for company in companies.companies).items():
         if count > most:

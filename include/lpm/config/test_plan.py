@@ -13,10 +13,9 @@ from pydantic import Field
 
 from lpm.config.assessment import Story
 from lpm.config.contacts import load_contacts
-from lpm.config.errors import nearest
 from lpm.config.loading import load_checked
 from lpm.config.models import DNS_LABEL, Config, Model
-from lpm.config.rules import Fault
+from lpm.config.rules import Fault, listed_twice, unknown
 
 FILE = "test_plan.yml"
 CANARIES = 2  # a company move needs two, and two shards show that each router runs
@@ -110,12 +109,11 @@ def load_test_plan(folder: Path | None = None) -> TestPlan:
     contacts = [contact.id for contact in load_contacts(folder).contacts]
 
     def check(plan: TestPlan, config: Config) -> Iterator[Fault]:
-        yield from _twice("cases", [case.id for case in plan.cases])
-        yield from _twice("gaps", [gap.id for gap in plan.gaps])
+        for part, ids in (("cases", [case.id for case in plan.cases]), ("gaps", [gap.id for gap in plan.gaps])):
+            yield from listed_twice(FILE, part, ids, "{!r} is listed twice")
         for index, gap in enumerate(plan.gaps):
             if gap.owner not in contacts:
-                message = f"unknown contact {gap.owner!r}; expected one of {', '.join(contacts)}"
-                yield Fault(FILE, ("gaps", index, "owner"), message, nearest(gap.owner, contacts))
+                yield unknown(FILE, ("gaps", index, "owner"), "contact", gap.owner, contacts)
         yield from _rows(plan, config)
 
     return load_checked(folder, FILE, TestPlan, check)
@@ -146,9 +144,3 @@ def _rows(plan: TestPlan, config: Config) -> Iterator[Fault]:
             ("rows", "key_prefix"),
             f"leaves no room for {KEY_ROOM} characters in key column {column!r}, which takes {length}",
         )
-
-
-def _twice(part: str, ids: list[str]) -> Iterator[Fault]:
-    for index, each in enumerate(ids):
-        if each in ids[:index]:
-            yield Fault(FILE, (part, index, "id"), f"{each!r} is listed twice")
