@@ -155,7 +155,7 @@ def test_everything_that_can_be_measured_is_in_the_evidence_with_its_statement(m
     assert all(each.value is not None or each.note for each in measured.facts)
     assert (measured.environment, measured.table, measured.window_days) == ("local", SOURCE, 3)
     kept = EvidenceStore(LOCAL).names(FOLDER)
-    assert [f"{FOLDER}{measured.at:%Y-%m-%dT%H-%M-%S}.json", LATEST] == kept
+    assert [f"{FOLDER}/{measured.at:%Y-%m-%dT%H-%M-%S}.json", LATEST] == kept
 
 
 def test_measuring_changes_nothing(run: Any, faulty: DatabricksClient) -> None:

@@ -10,7 +10,7 @@ from lpm.config import load_config
 from lpm.config.alerts import load_alerts
 from lpm.config.contacts import load_contacts
 from lpm.config.test_plan import load_test_plan
-from lpm.procedures.validation.canaries import percentile
+from lpm.procedures.percentile import percentile
 from lpm.procedures.validation.results import (
     LATEST,
     NO_RESULT,

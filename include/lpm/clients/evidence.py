@@ -6,8 +6,9 @@ cloud keeps them in a folder.
 
 import os
 import uuid
+from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lpm.config import Environment
 from lpm.render import names
@@ -20,6 +21,42 @@ LOCAL_PROTOCOLS = ("", "file", "local")
 
 class EvidenceError(RuntimeError):
     """The place is not known, or it refused. The message names it and the next step."""
+
+
+class Readable(Protocol):
+    """Where evidence is read: an :class:`EvidenceStore`, or a folder."""
+
+    def read(self, name: str) -> str | None:
+        """The text of an object, None if there is none."""
+
+
+class Writable(Readable, Protocol):
+    """Where evidence is kept."""
+
+    def write(self, name: str, text: str) -> None:
+        """Replace an object as a whole."""
+
+
+def keep_as_latest(store: Writable, folder: str, at: datetime, text: str) -> str:
+    """Keep a text by its time, and as the latest of its folder. Returns the name of the first.
+
+    Raises:
+        EvidenceError: the store cannot be reached or refuses.
+    """
+    name = dated_name(folder, at)
+    store.write(name, text)
+    store.write(latest_name(folder), text)
+    return name
+
+
+def dated_name(folder: str, at: datetime) -> str:
+    """Name of the object that is kept by its time (UTC)."""
+    return f"{folder}/{at.astimezone(UTC):%Y-%m-%dT%H-%M-%S}.json"
+
+
+def latest_name(folder: str) -> str:
+    """Name of the latest object of a folder."""
+    return f"{folder}/latest.json"
 
 
 class EvidenceStore:

@@ -52,6 +52,16 @@ def typed_value(column_type: ColumnType, text: str | None) -> Value:  # noqa: PL
             return base64.b64decode(text, validate=True)
 
 
+def utc(text: str) -> datetime:
+    """A moment as Databricks or a form writes it: without a zone it is UTC, as our sessions are.
+
+    Raises:
+        ValueError: it is no moment in ISO 8601.
+    """
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
 def text_of(value: Value) -> str | None:
     """A value as evidence shows it: binary as base64, everything else as Python writes it; None stays None."""
     if value is None:

@@ -15,10 +15,11 @@ from lpm.clients.evidence import EvidenceStore
 from lpm.config import Config, Environment
 from lpm.config.alerts import Alerts, Severity
 from lpm.config.signals import SIGNALS
-from lpm.procedures.alerts.observations import Observation, Record, Subject
+from lpm.procedures.alerts.observations import Observation, Subject
 from lpm.procedures.alerts.rounds import open_incidents
 from lpm.procedures.alerts.state import Incident
 from lpm.procedures.monitor.looks import CompanyLook, StreamLook
+from lpm.procedures.record import Record
 
 STATUS, MONITOR_PART, RECONCILE_PART = "status.json", "status/monitor.json", "status/reconcile.json"
 TREND = timedelta(days=14)

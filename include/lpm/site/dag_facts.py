@@ -8,21 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from lpm.config import config_folder
+from lpm.procedures.record import Record
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 DAGS, INCLUDE = CHECKOUT / "dags", str(CHECKOUT / "include")
 
 
-class Fact(BaseModel):
-    """Frozen, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TaskFacts(Fact):
+class TaskFacts(Record):
     """One task. ``mapped_over`` is what it is repeated for: company or shard; empty when it runs once."""
 
     name: str
@@ -33,7 +28,7 @@ class TaskFacts(Fact):
     always_runs: bool  # also when a task before it failed
 
 
-class ParameterFacts(Fact):
+class ParameterFacts(Record):
     """One parameter. ``schema_of_value`` is JSON Schema."""
 
     name: str
@@ -42,7 +37,7 @@ class ParameterFacts(Fact):
     schema_of_value: Mapping[str, Any]
 
 
-class ProcedureFacts(Fact):
+class ProcedureFacts(Record):
     """One procedure: the same in each environment but for the names. ``dag_ids`` is by environment."""
 
     name: str

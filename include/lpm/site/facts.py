@@ -5,17 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from lpm.clients.evidence import Readable
 from lpm.config import Config, Environment
 from lpm.config.alerts import Alerts
 from lpm.config.contacts import Contacts
 from lpm.site.dag_facts import ProcedureFacts
 
 
-class EvidenceReader(Protocol):
-    """Evidence of one environment: :class:`lpm.clients.evidence.EvidenceStore`, or a folder."""
-
-    def read(self, name: str) -> str | None:
-        """The text of an object, None if there is none."""
+class EvidenceReader(Readable, Protocol):
+    """Evidence of one environment."""
 
     def names(self, prefix: str = "") -> list[str]:
         """Names of the objects that begin with ``prefix``, sorted."""

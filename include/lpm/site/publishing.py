@@ -4,11 +4,11 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from lpm.clients.evidence import EvidenceError, EvidenceStore
+from lpm.clients.evidence import EvidenceError, EvidenceStore, dated_name
 from lpm.config import Config
 from lpm.config.contacts import Contact, Contacts
 from lpm.config.reviews import Reviews
@@ -157,7 +157,7 @@ def record(
         pages=dict(asked),
         approved=approved,
     )
-    store.write(f"{DECISIONS}{response.at.astimezone(UTC):%Y-%m-%dT%H-%M-%S}.json", decision.model_dump_json(indent=1))
+    store.write(dated_name(DECISIONS, response.at), decision.model_dump_json(indent=1))
     left = sorted(set(asked) - set(approved))
     return Outcome(
         bool(approved),

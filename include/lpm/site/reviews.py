@@ -20,7 +20,7 @@ from lpm.site.facts import EvidenceReader
 from lpm.site.page import Page, table, text
 
 REPORT = "reviews.md"
-APPROVALS, DECISIONS = "reviews/approvals.json", "reviews/decisions/"
+APPROVALS, DECISIONS = "reviews/approvals.json", "reviews/decisions"
 
 
 class ReviewError(RuntimeError):
@@ -107,7 +107,7 @@ def read_approvals(evidence: EvidenceReader) -> Approvals:
 
 def read_decisions(evidence: EvidenceReader, most: int) -> list[Decision]:
     """The newest answers, the newest first."""
-    names = sorted(evidence.names(DECISIONS), reverse=True)[:most]
+    names = sorted(evidence.names(f"{DECISIONS}/"), reverse=True)[:most]
     return [Decision.model_validate(json.loads(kept)) for name in names if (kept := evidence.read(name))]
 
 

@@ -1,30 +1,16 @@
 """Incidents that are over: the last ones are kept, so that a runbook can say what has happened before."""
 
 from datetime import datetime
-from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
-from lpm.procedures.alerts.observations import Record
+from lpm.clients.evidence import Readable, Writable
 from lpm.procedures.alerts.state import Dag, Incident
+from lpm.procedures.record import Record
 
 ENDED = "alerts/ended-{dag}.json"  # one writer each, as the state
 KEPT = 200
 DAGS: tuple[Dag, ...] = ("monitor", "reconcile")
-
-
-class Reader(Protocol):
-    """Where evidence is read."""
-
-    def read(self, name: str) -> str | None:
-        """The text of an object, None if there is none."""
-
-
-class Store(Reader, Protocol):
-    """Where evidence is kept."""
-
-    def write(self, name: str, text: str) -> None:
-        """Replace an object as a whole."""
 
 
 class Ended(Record):
@@ -37,7 +23,7 @@ class Ended(Record):
 _LIST = TypeAdapter(tuple[Ended, ...])
 
 
-def keep_ended(store: Store, dag: Dag, incidents: list[Incident], now: datetime) -> None:
+def keep_ended(store: Writable, dag: Dag, incidents: list[Incident], now: datetime) -> None:
     """Add incidents that ended, newest first; those beyond the last :data:`KEPT` are forgotten.
 
     Adding one again changes nothing, so a round that died in the middle may be repeated.
@@ -53,7 +39,7 @@ def keep_ended(store: Store, dag: Dag, incidents: list[Incident], now: datetime)
     store.write(name, _LIST.dump_json((*added, *before)[:KEPT], indent=1).decode())
 
 
-def read_ended(store: Reader) -> list[Ended]:
+def read_ended(store: Readable) -> list[Ended]:
     """The incidents of all DAGs that are kept, newest first.
 
     Raises:
@@ -62,7 +48,7 @@ def read_ended(store: Reader) -> list[Ended]:
     return sorted((one for dag in DAGS for one in _read(store, dag)), key=lambda one: one.ended_at, reverse=True)
 
 
-def _read(store: Reader, dag: Dag) -> tuple[Ended, ...]:
+def _read(store: Readable, dag: Dag) -> tuple[Ended, ...]:
     """What is kept. A record of the past that cannot be understood must not stop alerting: it begins anew."""
     text = store.read(ENDED.format(dag=dag))
     try:

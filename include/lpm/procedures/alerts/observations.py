@@ -4,16 +4,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict
-
 from lpm.config import Config, Environment
 from lpm.config.signals import SIGNALS, SubjectKind
-
-
-class Record(BaseModel):
-    """Base of what travels between tasks and survives restarts as JSON: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from lpm.procedures.record import Record
 
 
 class Subject(Record):

@@ -4,7 +4,8 @@ from datetime import datetime
 from typing import Literal
 
 from lpm.config.alerts import Severity
-from lpm.procedures.alerts.observations import Record, Subject
+from lpm.procedures.alerts.observations import Subject
+from lpm.procedures.record import Record
 
 Dag = Literal["monitor", "reconcile"]  # those that observe and evaluate
 NoticeKind = Literal["fired", "repeated", "escalated", "resolved"]

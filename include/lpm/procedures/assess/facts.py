@@ -4,16 +4,18 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import AwareDatetime, ValidationError, field_validator
 
 from lpm.clients.databricks import DatabricksClient, SqlValue, StatementFailed
+from lpm.clients.evidence import Readable, Writable, keep_as_latest, latest_name
 from lpm.config.measures import MEASURES, Measure
 from lpm.procedures.outcome import Outcome
+from lpm.procedures.record import Record
 
-FOLDER = "assess/"  # in the evidence store
-LATEST = f"{FOLDER}latest.json"
+FOLDER = "assess"  # in the evidence store
+LATEST = latest_name(FOLDER)
 SCAN_SECONDS = 3600.0  # for a statement that reads the whole table
 UNAVAILABLE = "not available here: "
 LONGEST_REASON = 240
@@ -21,7 +23,7 @@ LONGEST_REASON = 240
 Number = int | float
 
 
-class Fact(BaseModel):
+class Fact(Record):
     """One measured thing.
 
     Attributes:
@@ -35,8 +37,6 @@ class Fact(BaseModel):
         note: What else is to say about it.
         weak: Why the value is no ground to judge a finding by; empty when it is one.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     value: Number | None
@@ -70,10 +70,8 @@ class Fact(BaseModel):
         return f"{number_text(self.value)} {_unit(self.value, self.measure.unit)}"
 
 
-class Baseline(BaseModel):
+class Baseline(Record):
     """The facts of one run. ``window_days`` is how far back changes and reads were counted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     environment: str
     table: str
@@ -104,20 +102,6 @@ class Answer:
     def number(self, column: str) -> int:
         """A number of the only row; 0 for NULL, and when there is no row."""
         return int(self.rows[0][column] or 0) if self.rows else 0
-
-
-class Store(Protocol):
-    """Where evidence is kept: :class:`lpm.clients.evidence.EvidenceStore`."""
-
-    def read(self, name: str) -> str | None: ...
-
-    def write(self, name: str, text: str) -> None: ...
-
-
-class Reader(Protocol):
-    """Where evidence is read."""
-
-    def read(self, name: str) -> str | None: ...
 
 
 def number_text(value: Number) -> str:
@@ -168,19 +152,16 @@ def told(facts: Iterable[Fact]) -> Outcome:
     return Outcome(False, summary, tuple(lines))
 
 
-def keep(store: Store, baseline: Baseline) -> str:
+def keep(store: Writable, baseline: Baseline) -> str:
     """Write the facts of a run under its time, and as the latest. Returns the name of the first.
 
     Raises:
         EvidenceError: the store refuses.
     """
-    name, text = f"{FOLDER}{baseline.at:%Y-%m-%dT%H-%M-%S}.json", baseline.model_dump_json(indent=2)
-    store.write(name, text)
-    store.write(LATEST, text)
-    return name
+    return keep_as_latest(store, FOLDER, baseline.at, baseline.model_dump_json(indent=2))
 
 
-def latest(store: Reader) -> Baseline | None:
+def latest(store: Readable) -> Baseline | None:
     """The facts of the latest run; None when there are none, or another version of the product wrote them.
 
     Raises:

@@ -7,7 +7,10 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+
+from lpm.contract.values import utc
+from lpm.procedures.percentile import percentile
 
 # Metrics of an operation that count changed rows. An operation that is not here, such as OPTIMIZE, changes none.
 _INSERTED = {
@@ -85,7 +88,7 @@ def pace(commits: Sequence[Commit], start: datetime, end: datetime) -> Pace:
         overwrites=sum(commit.replaces for commit in chosen),
         by_operation=dict(Counter(commit.operation for commit in chosen)),
         rows_mean=round(sum(every_hour) / hours, 1),
-        rows_p95=every_hour[math.ceil(0.95 * hours) - 1],
+        rows_p95=int(percentile(every_hour, 0.95)),
         rows_max=every_hour[-1],
         hours_with_changes=round(100 * len(rows_of_hour) / hours, 1),
         minutes_between=round(statistics.median(gaps), 1) if gaps else None,
@@ -105,7 +108,7 @@ def _commit(row: Mapping[str, str | None]) -> Commit:
 
     return Commit(
         version=int(row["version"] or 0),
-        at=moment(row["timestamp"] or ""),
+        at=utc(row["timestamp"] or ""),
         operation=operation,
         writer=row.get("userName") or "",
         inserted=count(_INSERTED),
@@ -113,9 +116,3 @@ def _commit(row: Mapping[str, str | None]) -> Commit:
         deleted=count(_DELETED),
         replaces=operation in _REPLACING or parameters.get("mode") == "Overwrite",
     )
-
-
-def moment(text: str) -> datetime:
-    """A timestamp as the Statement Execution API writes it; UTC."""
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,6 +1,5 @@
 """The databases of the companies: whether they answer, and how far away they are from Airflow."""
 
-import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 from lpm.clients.target_database import TargetDatabase, TargetDatabaseError
 from lpm.config import Company, Config, Environment
 from lpm.procedures.assess.facts import UNAVAILABLE, Answer, Fact
+from lpm.procedures.percentile import percentile
 from lpm.render.names import STATE_SCHEMA
 
 ROUND_TRIPS = 20  # of each database, after one that opens the connection
@@ -37,7 +37,7 @@ class Look:
     @property
     def p95(self) -> float:
         """95th percentile of the round trips."""
-        return round(sorted(self.trips)[math.ceil(0.95 * len(self.trips)) - 1], 2)
+        return round(percentile(sorted(self.trips), 0.95), 2)
 
 
 def measure_targets(config: Config, environment: Environment) -> list[Fact]:

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from pydantic import ValidationError
 
 from lpm.clients.evidence import EvidenceStore
-from lpm.procedures.alerts.observations import Observation, Record, Subject, unknown
+from lpm.procedures.alerts.observations import Observation, Subject, unknown
 from lpm.procedures.outcome import Outcome
+from lpm.procedures.record import Record
 
 SEEN = "monitor/seen.json"
 FIRST_LOOK = timedelta(hours=1)  # how far the first look goes back

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from lpm.clients.databricks import DatabricksClient
 from lpm.config import Config, Environment
+from lpm.contract.values import utc
 from lpm.procedures.alerts.observations import Observation, Subject
 from lpm.procedures.deploy_stream import FAILED
 from lpm.procedures.monitor.looks import FIRST_LOOK, Position, Positions, Seen, StreamLook, attempt
@@ -129,8 +130,4 @@ def positions(progress: Sequence[Row], history: Sequence[Row]) -> Positions:
 
 
 def _moment(text: str | None) -> datetime | None:
-    """A timestamp of Databricks, which leaves out the zone: its sessions of ours are in UTC."""
-    if not text:
-        return None
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return utc(text) if text else None

@@ -1,12 +1,12 @@
 """Repair and redrive as an operator asks for them."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from lpm.clients.databricks import DatabricksClient
 from lpm.clients.event_hubs import EventHub
 from lpm.clients.target_database import TargetDatabase
 from lpm.config import Company, Config, Environment
+from lpm.contract.values import utc
 from lpm.procedures.outcome import Outcome, ProcedureError
 from lpm.procedures.reconciliation.batch import Batch
 from lpm.procedures.reconciliation.comparison import Difference, Kind
@@ -93,16 +93,8 @@ def redrive_company(  # noqa: PLR0913  what an operator can choose
     dry_run: bool,
 ) -> Outcome:
     """Send again what the company's database refused and what could not be sent, see :func:`redrive.redrive`."""
-    since, until = map(_moment, times)
+    since, until = (utc(time) if time is not None else None for time in times)
     hub = EventHub.of_shard(environment, company.shard)
     with TargetDatabase.connect(config, environment, company) as database:
         chosen = Chosen(reason, since, until)
         return redrive(Source(config, environment, databricks), database, hub, chosen, dry_run=dry_run)
-
-
-def _moment(text: str | None) -> datetime | None:
-    """A moment as the form gives it; without a zone it is UTC."""
-    if text is None:
-        return None
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

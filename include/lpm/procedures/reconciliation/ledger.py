@@ -4,10 +4,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
-
 from lpm.clients.databricks import DatabricksClient
 from lpm.procedures.reconciliation.source import BUCKETS, Source
+from lpm.procedures.record import Record
 
 
 @dataclass(frozen=True)
@@ -45,20 +44,16 @@ class Slice:
             yield Slice(first, min(first + width - 1, self.last))
 
 
-class LedgerFault(BaseModel):
+class LedgerFault(Record):
     """A bucket whose ledger did not say what its table says."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     company: str
     bucket: int
     rows: int  # by how many rows the ledger was short
 
 
-class Ledger(BaseModel):
+class Ledger(Record):
     """What the ledger says after it was moved. ``through``: the version it goes through; it is the cut of a round."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     through: int
     advanced_from: int | None  # None when it was started anew

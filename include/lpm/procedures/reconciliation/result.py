@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from lpm.procedures.record import Record
 
 
 class Verdict(StrEnum):
@@ -16,14 +18,12 @@ class Verdict(StrEnum):
     ERROR = "error"
 
 
-class CompanyResult(BaseModel):
+class CompanyResult(Record):
     """One company in one round. Times are UTC.
 
     ``through`` is the round's cut, ``cut`` the version at which this company was compared: lower when its watermark
     had not reached the round's. ``verified_through``: every version up to it is proven, without a gap.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     company: str
     at: datetime
@@ -58,10 +58,8 @@ class CompanyResult(BaseModel):
         return f"{self.verdict}: {self.reason}"
 
 
-class VerifiedThrough(BaseModel):
+class VerifiedThrough(Record):
     """What is kept of a company between rounds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: int = -1
     at: datetime | None = None

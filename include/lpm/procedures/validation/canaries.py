@@ -1,7 +1,6 @@
 """The canary companies of an environment, as a case works with them: rows in the source, databases, hubs."""
 
 import json
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -243,8 +242,3 @@ def pair(config: Config) -> tuple[Company, Company]:
     """The first canary and the first one on another shard; the check of the plan has seen that there is one."""
     first, *others = config.canaries
     return first, next(company for company in others if company.shard != first.shard)
-
-
-def percentile(seconds: list[float], share: float) -> float:
-    """The value within which that share of all lies; ``seconds`` ascend."""
-    return seconds[max(0, math.ceil(share * len(seconds)) - 1)]

@@ -1,16 +1,15 @@
 """What a validation says, as it is kept and shown."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
-
-from lpm.clients.evidence import EvidenceStore
+from lpm.clients.evidence import EvidenceStore, keep_as_latest, latest_name
 from lpm.config.test_plan import TestPlan
+from lpm.procedures.record import Record
 
 FOLDER = "validate"
-LATEST = f"{FOLDER}/latest.json"
+LATEST = latest_name(FOLDER)
 NOT_ASKED_FOR = "not asked for in this run"
 NO_RESULT = "the task ended without a result; see its log in Airflow"
 
@@ -23,11 +22,7 @@ class Verdict(StrEnum):
     SKIPPED = "skipped"
 
 
-class _Kept(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LastRun(_Kept):
+class LastRun(Record):
     """When a case that was skipped now last ran, and how it ended. Times are UTC."""
 
     verdict: Verdict
@@ -35,7 +30,7 @@ class LastRun(_Kept):
     seconds: float
 
 
-class CaseResult(_Kept):
+class CaseResult(Record):
     """One case in one run. ``seen`` is for people.
 
     ``measured`` by name: counts, or seconds from commit to visible. ``seconds`` is the whole case, clean-up included.
@@ -58,7 +53,7 @@ class CaseResult(_Kept):
         return LastRun(verdict=self.verdict, began=self.began, seconds=self.seconds)
 
 
-class Validation(_Kept):
+class Validation(Record):
     """One run: a result for every case of the plan. ``not_clean``: what could not be removed, empty when all was."""
 
     environment: str
@@ -112,11 +107,7 @@ def keep(store: EvidenceStore, validation: Validation) -> str:
     Raises:
         EvidenceError: the store cannot be reached or refuses.
     """
-    name = f"{FOLDER}/{validation.began.astimezone(UTC):%Y-%m-%dT%H-%M-%S}.json"
-    text = validation.model_dump_json(indent=2)
-    store.write(name, text)
-    store.write(LATEST, text)
-    return name
+    return keep_as_latest(store, FOLDER, validation.began, validation.model_dump_json(indent=2))
 
 
 def latest(store: EvidenceStore) -> Validation | None:

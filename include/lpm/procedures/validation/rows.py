@@ -12,9 +12,6 @@ from lpm.contract.envelope import literal, quoted, row_expressions
 from lpm.procedures.outcome import ProcedureError
 from lpm.render.names import source_table
 
-SQL_TYPES = {"string": "STRING", "int": "INT", "bigint": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN",
-             "date": "DATE", "timestamp": "TIMESTAMP", "binary": "BINARY"}  # fmt: skip
-
 
 @dataclass(frozen=True)
 class SourceRow:

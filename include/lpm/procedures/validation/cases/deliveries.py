@@ -1,7 +1,8 @@
 """What delivery may do to events: bring one twice, bring it late, bring many at once; and how long it takes."""
 
 from lpm.contract.sequence import Op, Rank
-from lpm.procedures.validation.canaries import Canaries, CaseFailed, Seen, percentile
+from lpm.procedures.percentile import percentile
+from lpm.procedures.validation.canaries import Canaries, CaseFailed, Seen
 
 MARKER = 1  # number of the row that is changed after events were sent by hand: its version comes after them
 
