@@ -12,6 +12,12 @@ def nearest(word: str, names: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(word, list(names), n=1)), None)
 
 
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """The end of a message about an unknown name: ``; did you mean 'lead'?``, empty when nothing is near."""
+    near = nearest(word, names)
+    return f"; did you mean {near!r}?" if near else ""
+
+
 @dataclass(frozen=True)
 class ConfigProblem:
     """One fault: where it is, what is wrong and the nearest valid name if there is one."""

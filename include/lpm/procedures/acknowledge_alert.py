@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from lpm.clients.evidence import EvidenceStore
-from lpm.config.errors import nearest
+from lpm.config.errors import did_you_mean
 from lpm.procedures.alerts.rounds import acknowledgement_name, open_incidents
 from lpm.procedures.alerts.state import Acknowledgement
 from lpm.procedures.alerts.telling import moment
@@ -49,11 +49,9 @@ def acknowledge_alert(store: EvidenceStore, request: Request, now: datetime | No
         wanted = (
             f"{request.alert} about {request.subject}" if request.subject else str(request.alert or "without an id")
         )
-        near = nearest(wanted, known)
         raise ProcedureError(
-            f"no open alert {wanted}; open are: {', '.join(known) or 'none'}"
-            + (f"; did you mean {near!r}?" if near else "")
-            + "\nNext step: trigger again with the id and the subject of one that is open."
+            f"no open alert {wanted}; open are: {', '.join(known) or 'none'}{did_you_mean(wanted, known)}\n"
+            "Next step: trigger again with the id and the subject of one that is open."
         )
     until = at + request.lasting
     for incident in fitting:

@@ -7,7 +7,7 @@ from lpm.clients.azure_resource_manager import AzureError, ResourceManager
 from lpm.clients.databricks import DatabricksClient, Job
 from lpm.clients.stream_analytics import StreamingJobs
 from lpm.config import Config, Environment
-from lpm.config.errors import nearest
+from lpm.config.errors import did_you_mean
 from lpm.procedures.deploy_router import job_names, start_jobs
 from lpm.procedures.outcome import Outcome, ProcedureError
 from lpm.procedures.waiting import wait_until
@@ -101,11 +101,9 @@ def known_shards(config: Config, shards: Sequence[str]) -> tuple[str, ...]:
     """
     for shard in shards:
         if shard not in config.shards:
-            near = nearest(shard, config.shards)
-            raise ProcedureError(
-                f"unknown shard {shard!r}; expected some of {', '.join(config.shards)}"
-                + (f"; did you mean {near!r}?" if near else "")
-            )
+            known = ", ".join(config.shards)
+            near = did_you_mean(shard, config.shards)
+            raise ProcedureError(f"unknown shard {shard!r}; expected some of {known}{near}")
     return tuple(shards) or config.shards
 
 

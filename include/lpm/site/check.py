@@ -1,11 +1,10 @@
 """What MkDocs does not see in the built site: links in raw HTML and in diagrams, their anchors, and foreign hosts."""
 
-import os
 import re
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Container, Iterator, Mapping
 from html import unescape
 from pathlib import Path
+from posixpath import dirname, join, normpath
 from urllib.parse import unquote, urlsplit
 
 LINKS = ("href", "src", "xlink:href")
@@ -36,16 +35,13 @@ class _Parsed:
 
 def faults(site: Path) -> list[str]:
     """Every dead link, dead anchor, request to another host and page that no other links to, in words."""
-    root = str(site.resolve())
-    pages = {str(path): _Parsed(path) for path in sorted(Path(root).rglob("*.html")) if path.name != "404.html"}
-    _exists.cache_clear()
-    _is_folder.cache_clear()
-    found = [fault for path, page in pages.items() for fault in _faults_of(path, page, pages, root)]
-    return found + [f"{path[len(root) + 1 :]}: no page leads here in three clicks" for path in _far(pages, root)]
+    files = {path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}
+    pages = {name: _Parsed(site / name) for name in sorted(files) if name.endswith(".html") and name != "404.html"}
+    found = [fault for name, page in pages.items() for fault in _faults_of(name, page, pages, files)]
+    return found + [f"{name}: no page leads here in three clicks" for name in _far(pages, files)]
 
 
-def _faults_of(path: str, page: _Parsed, pages: dict[str, _Parsed], root: str) -> Iterator[str]:
-    name = path[len(root) + 1 :]
+def _faults_of(name: str, page: _Parsed, pages: Mapping[str, _Parsed], files: Container[str]) -> Iterator[str]:
     for tag, link in page.links:
         parts = urlsplit(link)
         if parts.scheme in ("mailto", "tel", "data", "javascript"):
@@ -58,37 +54,26 @@ def _faults_of(path: str, page: _Parsed, pages: dict[str, _Parsed], root: str) -
             if not parts.path.startswith(AIRFLOW):
                 yield f"{name}: {link} begins at the root of the host, where this site does not lie"
             continue
-        target = _target(path, parts.path)
-        if not target.startswith(f"{root}/") or not _exists(target):
+        target = _target(name, parts.path, files)
+        if target not in files:
             yield f"{name}: dead link {link}"
         elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].places:
             yield f"{name}: dead anchor {link}"
 
 
-# Texts and not Path: a site has thousands of links, and resolving each as a Path was most of the time of a check.
-def _target(page: str, link: str) -> str:
-    target = os.path.normpath(os.path.join(os.path.dirname(page), unquote(link))) if link else page
-    return f"{target}/index.html" if _is_folder(target) else target
+def _target(page: str, link: str, files: Container[str]) -> str:
+    """What a link of a page leads to, below the site; a folder means its index."""
+    target = normpath(join(dirname(page), unquote(link))) if link else page
+    return target if target in files else normpath(join(target, "index.html"))
 
 
-@cache
-def _exists(path: str) -> bool:
-    return os.path.exists(path)
-
-
-@cache
-def _is_folder(path: str) -> bool:
-    return os.path.isdir(path)
-
-
-def _far(pages: dict[str, _Parsed], root: str) -> list[str]:
+def _far(pages: Mapping[str, _Parsed], files: Container[str]) -> list[str]:
     """Pages that the home page does not reach within three clicks."""
-    reached = {f"{root}/index.html"}
+    leads = {
+        name: {_target(name, urlsplit(link).path, files) for _, link in page.links if not urlsplit(link).netloc}
+        for name, page in pages.items()
+    }
+    reached = {"index.html"}
     for _ in range(3):
-        reached |= {
-            target
-            for path in reached & pages.keys()
-            for _, link in pages[path].links
-            if not urlsplit(link).netloc and (target := _target(path, urlsplit(link).path)) in pages
-        }
+        reached |= {target for name in reached & pages.keys() for target in leads[name]}
     return sorted(pages.keys() - reached)

@@ -1,7 +1,9 @@
 """What a page of the site is."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from html import escape
+from textwrap import indent
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,16 @@ def table(header: list[str], rows: list[list[object]]) -> str:
     """A Markdown table; cells may hold Markdown, of one line. A blank line stands before and after it."""
     lines = [header, ["---"] * len(header), *([cell(value) for value in row] for row in rows)]
     return "\n" + "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n\n"
+
+
+def note(kind: str, title: str, body: str) -> str:
+    """A box that stands out. ``kind`` is one of MkDocs Material's: note, warning, danger."""
+    return f'\n!!! {kind} "{title}"\n{indent(body, "    ")}\n'
+
+
+def minute(moment: datetime) -> str:
+    """A time for people, in UTC, to the minute."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def cell(value: object) -> str:

@@ -1,7 +1,7 @@
 """Whom to tell, when, and how to reach them: routes of alerts.yml and people of contacts.yml."""
 
 from lpm.config.contacts import Contact
-from lpm.config.errors import nearest
+from lpm.config.errors import did_you_mean
 from lpm.site.facts import Facts
 from lpm.site.page import table, text
 
@@ -24,8 +24,7 @@ def columns(facts: Facts, route: str) -> list[object]:
         ValueError: the route does not exist.
     """
     if route not in facts.alerts.routes:
-        near = nearest(route, facts.alerts.routes)
-        raise ValueError(f"unknown route {route!r}" + (f"; did you mean {near!r}?" if near else ""))
+        raise ValueError(f"unknown route {route!r}{did_you_mean(route, facts.alerts.routes)}")
     rota = facts.contacts.rota_of(route)
     people = [facts.contacts.contact(contact) for contact in rota.contacts]
     return [
@@ -44,8 +43,7 @@ def person(facts: Facts, contact_id: str) -> str:
     """
     known = [contact.id for contact in facts.contacts.contacts]
     if contact_id not in known:
-        near = nearest(contact_id, known)
-        raise ValueError(f"unknown contact {contact_id!r}" + (f"; did you mean {near!r}?" if near else ""))
+        raise ValueError(f"unknown contact {contact_id!r}{did_you_mean(contact_id, known)}")
     contact = facts.contacts.contact(contact_id)
     return f"{text(contact.name)} ({how(contact)})"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lpm.clients.evidence import EvidenceStore
 from lpm.procedures.outcome import Outcome
+from lpm.site.page import minute
 from lpm.site.reviews import Record
 
 LIVE, RELEASES = "site/live.json", "site/"
@@ -54,9 +55,7 @@ def publish(store: EvidenceStore, site: Path, by: str, run: str, now: datetime) 
     files = sorted(path for path in site.rglob("*") if path.is_file())
     digest, live = _digest(site, files), read_live(store)
     if live and live.digest == digest:
-        return Outcome(
-            False, f"the site says what it said before: release {digest[:12]} of {live.at:%Y-%m-%d %H:%M} UTC"
-        )
+        return Outcome(False, f"the site says what it said before: release {digest[:12]} of {minute(live.at)} UTC")
     packed = _packed(site, files)
     store.write_bytes(release_name(digest), packed)
     before = tuple(

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from lpm.config.contacts import Contacts
 from lpm.config.reviews import Reviews
 from lpm.site.facts import EvidenceReader
-from lpm.site.page import Page, table, text
+from lpm.site.page import Page, note, table, text
 
 REPORT = "reviews.md"
 APPROVALS, DECISIONS = "reviews/approvals.json", "reviews/decisions"
@@ -197,7 +197,7 @@ def decorate(page: Page, review: Review) -> Page:
     heading, _, body = page.text.partition("\n")
     to_report = "" if page.path == REPORT else f" [All reviews]({'../' * page.path.count('/')}{REPORT})"
     banner = _banner(review)
-    top = f'\n!!! warning "{review.state.capitalize()}"\n    {banner}{to_report}\n' if banner else ""
+    top = note("warning", review.state.capitalize(), f"{banner}{to_report}") if banner else ""
     foot = f"\n---\n\n<small>Owner: {text(review.owner)}. {_standing(review)}{to_report}</small>\n"
     return Page(page.path, f"{heading}\n{top}{body.rstrip()}\n{foot}")
 

@@ -1,7 +1,9 @@
 """Small tables of facts that hand-written pages put where they need them."""
 
+from collections.abc import Iterable
+
 from lpm.render import names
-from lpm.render.access import rights
+from lpm.render.access import Right, rights
 from lpm.render.sizing import Load, size
 from lpm.site.facts import Facts
 from lpm.site.page import code, table, text
@@ -70,7 +72,10 @@ def sizes(facts: Facts) -> str:
 def access(facts: Facts) -> str:
     """Who may do what, in the first environment of the site. For ``architecture/security.md``."""
     environment = facts.environment(facts.environments[0])
-    rows: list[list[object]] = [
-        [text(right.who), text(right.may), text(right.on), right.because] for right in rights(facts.config, environment)
-    ]
+    return of_rights(rights(facts.config, environment))
+
+
+def of_rights(found: Iterable[Right]) -> str:
+    """Rights as a table."""
+    rows: list[list[object]] = [[text(right.who), text(right.may), text(right.on), right.because] for right in found]
     return table(["Who", "May", "On", "Because"], rows)

@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from lpm.config.errors import nearest
+from lpm.config.errors import did_you_mean
 from lpm.site.dag_facts import ParameterFacts, ProcedureFacts
 from lpm.site.facts import Facts
 from lpm.site.page import anchor
@@ -87,8 +87,7 @@ def checked(facts: Facts, name: str, values: Mapping[str, Any]) -> ProcedureFact
 
 
 def _near(name: str, known: Mapping[str, Any]) -> str:
-    near = nearest(name, known)
-    return f"; did you mean {near!r}?" if near else f"; expected one of {', '.join(known)}"
+    return did_you_mean(name, known) or f"; expected one of {', '.join(known)}"
 
 
 def kind(parameter: ParameterFacts) -> str:

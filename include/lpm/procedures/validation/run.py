@@ -11,7 +11,7 @@ from lpm.clients.evidence import EvidenceStore
 from lpm.clients.stream_analytics import StreamingJobs
 from lpm.clients.target_access import drop_consumers
 from lpm.config import Config, Environment
-from lpm.config.errors import nearest
+from lpm.config.errors import did_you_mean
 from lpm.config.test_plan import Case, TestPlan
 from lpm.procedures.control import Action, control_router, control_stream, stream_job
 from lpm.procedures.deploy_router import is_started, job_names
@@ -41,11 +41,8 @@ class Runner:
         known = [case.id for case in self.plan.cases]
         for case in asked or ():
             if case not in known:
-                near = nearest(case, known)
-                raise ProcedureError(
-                    f"unknown case {case!r}; expected some of {', '.join(known)}"
-                    + (f"; did you mean {near!r}?" if near else "")
-                )
+                near = did_you_mean(case, known)
+                raise ProcedureError(f"unknown case {case!r}; expected some of {', '.join(known)}{near}")
         return [case for case in known if not asked or case in asked]
 
     def would_run(self, cases: Sequence[str], *, disruptive: bool) -> Outcome:

@@ -8,7 +8,7 @@ from lpm.config.measures import PARTS, PartName
 from lpm.procedures.assess.facts import Baseline, Fact, latest, number_text
 from lpm.procedures.assess.verdicts import Verdict, judge_all
 from lpm.site.facts import Facts
-from lpm.site.page import Page, code, table, text
+from lpm.site.page import Page, code, minute, note, table, text
 
 PATH = "assessment/baseline.md"
 OLD = timedelta(days=90)  # after that a measurement says little about today
@@ -89,7 +89,7 @@ def _summary(assessment: Assessment, known: Baselines, verdicts: Mapping[str, li
         }
         short = [fact for fact in baseline.facts if fact.meets is False]
         lines.append(
-            f"**{name}**: measured {_moment(baseline.at)}{' (old)' if now - baseline.at > OLD else ''}. "
+            f"**{name}**: measured {minute(baseline.at)} UTC{' (old)' if now - baseline.at > OLD else ''}. "
             f"Of the findings {counts['confirmed']} are confirmed, {counts['contradicted']} contradicted, "
             f"{counts['cannot be judged']} cannot be judged. {len(short)} facts are not what the design needs."
         )
@@ -106,11 +106,10 @@ def _contradictions(verdicts: Mapping[str, list[Verdict]]) -> str:
     if not found:
         return ""
     lines = [
-        f"    - {_to(verdict.finding.id)} in **{name}**: {text(verdict.finding.statement)} "
-        f"But {text(verdict.reason)}.\n"
+        f"- {_to(verdict.finding.id)} in **{name}**: {text(verdict.finding.statement)} But {text(verdict.reason)}."
         for name, verdict in found
     ]
-    return '\n!!! danger "Facts contradict what was said"\n' + "".join(lines)
+    return note("danger", "Facts contradict what was said", "\n".join(lines))
 
 
 def _findings(facts: Facts, assessment: Assessment, kind: FindingKind) -> str:
@@ -147,20 +146,20 @@ def _judged(name: str, verdicts: list[Verdict]) -> str:
 def _measured(facts: Facts, name: str, baseline: Baseline | None, now: datetime) -> str:
     if baseline is None:
         why = "was not run there" if name in facts.evidence else "may have run there: its evidence could not be read"
-        return (
-            f'\n### Facts of {name}\n\n!!! warning "No facts"\n    [assess](../operations/assess.md) {why}, or '
-            "another version of the product wrote what is there. Nothing below is about this environment.\n"
+        return f"\n### Facts of {name}\n" + note(
+            "warning",
+            "No facts",
+            f"[assess](../operations/assess.md) {why}, or another version of the product wrote what is there. "
+            "Nothing below is about this environment.",
         )
     age = now - baseline.at
-    old = (
-        f'\n!!! warning "Old"\n    Measured more than {OLD.days} days ago. '
-        "Run [assess](../operations/assess.md) again before you rely on it.\n"
-        if age > OLD
-        else ""
+    words = (
+        f"Measured more than {OLD.days} days ago. Run [assess](../operations/assess.md) again before you rely on it."
     )
+    old = note("warning", "Old", words) if age > OLD else ""
     parts = "".join(_part(part, [fact for fact in baseline.facts if fact.measure.part == part]) for part in PARTS)
     return (
-        f"\n### Facts of {name}\n\nTable {code(baseline.table)}, measured {_moment(baseline.at)}. Changes and reads "
+        f"\n### Facts of {name}\n\nTable {code(baseline.table)}, measured {minute(baseline.at)} UTC. Changes and reads "
         f"are counted over {baseline.window_days} days, or as far back as the history goes.\n{old}{parts}"
     )
 
@@ -173,7 +172,7 @@ def _part(part: PartName, facts: list[Fact]) -> str:
             _value(fact),
             text(fact.needed),
             MARKS[fact.meets],
-            f"{_moment(fact.at)}<br>statement {statements.index(fact.how) + 1}",
+            f"{minute(fact.at)} UTC<br>statement {statements.index(fact.how) + 1}",
         ]
         for fact in facts
     ]
@@ -238,7 +237,3 @@ def _to(name: str) -> str:
 
 def _anchor(name: str) -> str:
     return name.lower()
-
-
-def _moment(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

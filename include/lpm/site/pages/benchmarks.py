@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from lpm.site.facts import Facts
-from lpm.site.page import Page, code, table, text
+from lpm.site.page import Page, code, note, table, text
 
 HEAD = """# Benchmarks
 
@@ -23,7 +23,7 @@ def pages(facts: Facts) -> Iterator[Page]:
     yield Page("reference/benchmarks.md", HEAD + (_figures(facts.benchmarks) if facts.benchmarks else _NONE))
 
 
-_NONE = '\n!!! warning "No figures"\n    `bench/results.json` was not there when this site was built.\n'
+_NONE = note("warning", "No figures", "`bench/results.json` was not there when this site was built.")
 
 
 def _figures(results: str) -> str:

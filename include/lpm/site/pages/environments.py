@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from lpm.config import Environment
 from lpm.render import names
-from lpm.render.access import Right, rights
+from lpm.render.access import rights
 from lpm.site.facts import Facts
 from lpm.site.page import Page, code, table, text
+from lpm.site.tables import of_rights
 
 
 def pages(facts: Facts) -> Iterator[Page]:
@@ -64,9 +65,9 @@ def _environment(facts: Facts, environment: Environment) -> str:
             "No other right is needed, and none is wider than it has to be. The roles on hubs and containers are in "
             "the rendered templates; `bootstrap` assigns them. Keys are refused where the namespace allows it "
             f"(here: {_keys(environment)}).\n",
-            _rights([right for right in rights(facts.config, environment) if right.given_by]),
+            of_rights(right for right in rights(facts.config, environment) if right.given_by),
             "### What people give once, before bootstrap\n",
-            _rights([right for right in rights(facts.config, environment) if not right.given_by]),
+            of_rights(right for right in rights(facts.config, environment) if not right.given_by),
             "## Airflow connections and secrets\n",
             table(["Connection", "Reaches"], list(_connections(environment))),
             f"Databricks secret scope {code(names.secret_scope(environment))}: the stream job's login to Event Hubs, "
@@ -121,10 +122,6 @@ def _shard(facts: Facts, environment: Environment, shard: str) -> list[object]:
 
 def _keys(environment: Environment) -> str:
     return "yes" if environment.event_hubs.kafka_auth == "entra" else "no, the stream job signs in with one"
-
-
-def _rights(found: list[Right]) -> str:
-    return table(["Who", "May", "On", "Because"], [[text(r.who), text(r.may), text(r.on), r.because] for r in found])
 
 
 def _connections(environment: Environment) -> Iterator[list[object]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from lpm.config.reviews import load_reviews
 from lpm.site.facts import Facts
-from lpm.site.page import Page, code, table, text
+from lpm.site.page import Page, code, minute, table, text
 from lpm.site.reviews import REPORT, Decision, read_decisions
 
 LATEST = 20
@@ -51,7 +51,7 @@ def _decisions(facts: Facts) -> str:
 def _row(decision: Decision) -> list[object]:
     remark = f": {text(decision.remark)}" if decision.remark else ""
     return [
-        f"{decision.at:%Y-%m-%d %H:%M}",
+        minute(decision.at),
         f"{text(decision.answer)}{remark}",
         text(decision.name),
         f"{len(decision.pages)} pages",

@@ -8,7 +8,7 @@ from lpm.config.assessment import STORIES, Assessment, EvidenceKind, Requirement
 from lpm.config.test_plan import TestPlan, load_test_plan
 from lpm.site.dag_facts import CHECKOUT
 from lpm.site.facts import Facts
-from lpm.site.page import Page, code, table, text
+from lpm.site.page import Page, code, note, table, text
 
 PATH = "traceability.md"
 TITLES: Mapping[Story, str] = {
@@ -97,8 +97,7 @@ def _gaps(facts: Facts, assessment: Assessment, plan: TestPlan) -> str:
     found = missing(facts, assessment, plan)
     if not found:
         return ""
-    lines = "\n".join(f"    - {text(each)}" for each in found)
-    return f'\n!!! warning "Missing links"\n\n{lines}\n'
+    return note("warning", "Missing links", "\n" + "\n".join(f"- {text(each)}" for each in found))
 
 
 def _forward(facts: Facts, assessment: Assessment, plan: TestPlan) -> str:

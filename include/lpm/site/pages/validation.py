@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from lpm.config.test_plan import CASE_KINDS, Case, CaseKind, TestPlan, load_test_plan
 from lpm.procedures.validation.results import LATEST, CaseResult, LastRun, Validation, Verdict
 from lpm.site.facts import EvidenceReader, Facts
-from lpm.site.page import Page, anchor, code, table, text
+from lpm.site.page import Page, anchor, code, minute, note, table, text
 
 PLAN, RESULTS = "validation/plan.md", "validation/results.md"
 KINDS: Mapping[CaseKind, str] = {
@@ -88,15 +88,15 @@ def _gaps(facts: Facts, plan: TestPlan) -> str:
 
 def _environment(plan: TestPlan, evidence: EvidenceReader | None, now: datetime) -> str:
     if evidence is None:
-        return _note("warning", "No results", "The evidence of this environment could not be read for this site.")
+        return note("warning", "No results", "The evidence of this environment could not be read for this site.")
     kept = evidence.read(LATEST)
     if kept is None:
-        return _note("warning", "No results", "validate has not run in this environment.")
+        return note("warning", "No results", "validate has not run in this environment.")
     try:
         found = Validation.model_validate_json(kept)
     except ValidationError:
         words = f"{LATEST} of this environment's evidence is not in the form that this site reads."
-        return _note("warning", "No results", words)
+        return note("warning", "No results", words)
     return _run(plan, found, now) + _table(plan, found) + _failures(found)
 
 
@@ -104,15 +104,15 @@ def _run(plan: TestPlan, found: Validation, now: datetime) -> str:
     counts = ", ".join(f"{found.count(verdict)} {verdict}" for verdict in Verdict)
     seconds = (found.ended - found.began).total_seconds()
     lines = [
-        f"\n{_moment(found.began)} UTC, {seconds:.0f} s, {anchor(found.run, 'run in Airflow')}: **{counts}**; "
+        f"\n{minute(found.began)} UTC, {seconds:.0f} s, {anchor(found.run, 'run in Airflow')}: **{counts}**; "
         f"disruptive cases were {'' if found.disruptive else 'not '}asked for.\n"
     ]
     age, limit = now - found.ended, timedelta(days=plan.limits.results_old_after_days)
     if age > limit:
         words = f"This run is {age.days} days old; more than {limit.days} days are too old to rely on."
-        lines.append(_note("warning", "Old", words))
+        lines.append(note("warning", "Old", words))
     if found.not_clean:
-        lines.append(_note("danger", "Rows of validation were left behind", text(found.not_clean.replace("\n", " "))))
+        lines.append(note("danger", "Rows of validation were left behind", text(found.not_clean.replace("\n", " "))))
     return "".join(lines)
 
 
@@ -130,12 +130,12 @@ def _row(case: Case, result: CaseResult | None) -> list[object]:
     if result.verdict is Verdict.SKIPPED:
         return [name, MARKS[result.verdict], "", "", f"{text(result.reason)}. {_last(result.last_run)}"]
     seen = "; ".join(map(text, result.seen)) if result.seen else text(result.reason.partition("\n")[0])
-    began = _moment(result.began) if result.began else ""
+    began = minute(result.began) if result.began else ""
     return [name, MARKS[result.verdict], began, f"{result.seconds:g}", " ".join([seen, *_measured(result.measured)])]
 
 
 def _last(last: LastRun | None) -> str:
-    return f"Last ran {_moment(last.began)}: {last.verdict}." if last else "It never ran here."
+    return f"Last ran {minute(last.began)}: {last.verdict}." if last else "It never ran here."
 
 
 def _measured(measured: Mapping[str, float]) -> list[str]:
@@ -154,11 +154,3 @@ def _failures(found: Validation) -> str:
 def _fenced(words: str) -> str:
     """Text that cannot end the fence around it."""
     return words.replace("```", "'''")
-
-
-def _moment(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
-
-
-def _note(kind: str, title: str, words: str) -> str:
-    return f'\n!!! {kind} "{title}"\n    {words}\n'
