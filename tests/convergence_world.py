@@ -18,6 +18,7 @@ import pyarrow as pa
 from deliveries import Arrival, Computed, Heartbeat, Message, Poison, Repair, Story
 from lpm.clients.target_database import TargetDatabase
 from lpm.config import load_config
+from lpm.contract.envelope import spark_type
 from lpm.contract.values import normalised
 from lpm.local.postgres import Server
 from lpm.local.router.job import SqlSink
@@ -59,13 +60,9 @@ def job_settings(spark: "SparkSession") -> Settings:
 def contents(spark: "SparkSession") -> "DataFrame":
     """All contents, a row each: all columns of the contract but key and company, and ``content``, the place."""
     columns = [each for each in load_config().table.columns if each.name not in (*Key._fields, "info_companyid")]
-    schema = ", ".join(f"`{each.name}` {_spark_type(str(each.type))}" for each in columns)
+    schema = ", ".join(f"`{each.name}` {spark_type(each.type)}" for each in columns)
     rows = [(number, *(content.values.get(each.name) for each in columns)) for number, content in enumerate(CONTENTS)]
     return spark.createDataFrame(rows, f"content INT, {schema}").coalesce(1)
-
-
-def _spark_type(kind: str) -> str:
-    return "STRING" if kind.startswith("string") else kind
 
 
 def envelopes(spark: "SparkSession") -> dict[Event, Mapping[str, Any]]:

@@ -12,7 +12,7 @@ from lpm.clients.databricks import DatabricksClient
 from lpm.clients.target_database import TargetDatabase
 from lpm.config import Company, Config, Environment, load_config
 from lpm.config.models import Database
-from lpm.contract.envelope import event_expressions, row_expressions
+from lpm.contract.envelope import event_expressions, row_expressions, spark_type
 from lpm.contract.sequence import Rank
 from lpm.local.demo.source import Source as DemoSource
 from lpm.local.postgres import Server
@@ -51,7 +51,7 @@ class World:
             self.sql(f"CREATE SCHEMA {schema}")
         # The demo's rows: every type, moves between companies, deletes. It only writes texts here.
         self.rows = DemoSource(None, "", self.table, self.config.table, self.config.companies)  # type: ignore[arg-type]
-        columns = ", ".join(f"`{column.name}` {_spark_type(str(column.type))}" for column in self.config.table.columns)
+        columns = ", ".join(f"`{column.name}` {spark_type(column.type)}" for column in self.config.table.columns)
         self.sql(f"CREATE TABLE {self.table} ({columns}) USING DELTA TBLPROPERTIES (delta.enableChangeDataFeed = true)")
         self.insert(0, ROWS)
 
@@ -166,7 +166,3 @@ class World:
     def close(self) -> None:
         for database in self.databases.values():
             database.close()
-
-
-def _spark_type(kind: str) -> str:
-    return "STRING" if kind.startswith("string") else kind

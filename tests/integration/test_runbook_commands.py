@@ -17,6 +17,7 @@ from sqlalchemy import create_engine
 from lpm.cli import parser
 from lpm.clients.target_database import TargetDatabase
 from lpm.config import Company
+from lpm.contract.envelope import spark_type
 from lpm.local.postgres import Server
 from lpm.procedures.enable_cdf import create_change_feed_table
 from lpm.render import names
@@ -137,7 +138,7 @@ def lakehouse(spark: "SparkSession", facts: Facts) -> "Iterator[SparkSession]":
     config, local = facts.config, facts.environment("local")
     for schema in (local.source_schema, local.pipeline_schema):
         spark.sql(f"CREATE SCHEMA {schema}")
-    columns = ", ".join(f"`{column.name}` {_spark_type(str(column.type))}" for column in config.table.columns)
+    columns = ", ".join(f"`{column.name}` {spark_type(column.type)}" for column in config.table.columns)
     source = names.source_table(config, local)
     spark.sql(f"CREATE TABLE {source} ({columns}) USING delta TBLPROPERTIES (delta.enableChangeDataFeed = true)")
     statements = [*tables_sql(config, local), create_change_feed_table(local), Queries(config, local).create_ledger()]
@@ -149,10 +150,6 @@ def lakehouse(spark: "SparkSession", facts: Facts) -> "Iterator[SparkSession]":
     yield spark
     for schema in (local.source_schema, local.pipeline_schema):
         spark.sql(f"DROP SCHEMA {schema} CASCADE")
-
-
-def _spark_type(contract_type: str) -> str:
-    return "string" if contract_type.startswith("string") else contract_type
 
 
 def test_every_query_of_databricks_runs(facts: Facts, lakehouse: "SparkSession") -> None:

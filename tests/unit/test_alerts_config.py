@@ -1,14 +1,15 @@
 """alerts.yml says everything that is wrong with it, at once, and where."""
 
 import re
-import shutil
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from lpm.config import ConfigError, config_folder
+from config_edits import replaced
+from lpm.config import ConfigError
 from lpm.config.alerts import DOCS, Condition, duration_text, load_alerts, parse_duration
 from lpm.config.signals import SIGNALS
 from lpm.site.runbooks import SECTIONS
@@ -17,20 +18,8 @@ Edit = Callable[[str, str], int]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(config_folder(), tmp_path / "config"))
-
-
-@pytest.fixture
 def edit(folder: Path) -> Edit:
-    def replace(old: str, new: str) -> int:
-        path = folder / "alerts.yml"
-        text = path.read_text(encoding="utf-8")
-        assert old in text
-        path.write_text(text.replace(old, new, 1), encoding="utf-8")
-        return text[: text.index(old)].count("\n") + 1
-
-    return replace
+    return partial(replaced, folder / "alerts.yml")
 
 
 def problems(folder: Path) -> list[str]:

@@ -1,13 +1,14 @@
 """assessment.yml names only what exists: facts, contacts, pages, paths and tests; nothing in it leads nowhere."""
 
 import re
-import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from lpm.config import ConfigError, config_folder
+from config_edits import replaced
+from lpm.config import ConfigError
 from lpm.config.assessment import FINDING_KINDS, STORIES, load_assessment
 from lpm.config.measures import MEASURES, PARTS
 
@@ -17,20 +18,8 @@ Edit = Callable[[str, str], int]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(config_folder(), tmp_path / "config"))
-
-
-@pytest.fixture
 def edit(folder: Path) -> Edit:
-    def replace(old: str, new: str) -> int:
-        path = folder / "assessment.yml"
-        text = path.read_text(encoding="utf-8")
-        assert old in text
-        path.write_text(text.replace(old, new), encoding="utf-8")
-        return text[: text.index(old)].count("\n") + 1
-
-    return replace
+    return partial(replaced, folder / "assessment.yml", count=-1)
 
 
 def problems(folder: Path) -> list[str]:

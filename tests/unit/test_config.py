@@ -1,33 +1,20 @@
 """The configuration says everything that is wrong with it, at once, and where."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from config_edits import replaced
 from lpm.config import ConfigError, config_folder, load_config
 
-Edit = Callable[[str, str, str], None]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A copy of the shipped configuration that a test may spoil."""
-    return Path(shutil.copytree(config_folder(), tmp_path / "config"))
+Edit = Callable[[str, str, str], int]
 
 
 @pytest.fixture
 def edit(folder: Path) -> Edit:
     """Replace one piece of text in one file of the copy."""
-
-    def replace(file: str, old: str, new: str) -> None:
-        path = folder / file
-        text = path.read_text(encoding="utf-8")
-        assert text.count(old) >= 1, f"{old!r} is not in {file}"
-        path.write_text(text.replace(old, new, 1), encoding="utf-8")
-
-    return replace
+    return lambda file, old, new: replaced(folder / file, old, new)
 
 
 def problems(folder: Path) -> list[str]:

@@ -1,18 +1,13 @@
 """reviews.yml says everything that is wrong with it, at once, and where."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from lpm.config import ConfigError, config_folder
+from config_edits import replaced
+from lpm.config import ConfigError
 from lpm.config.contacts import load_contacts
 from lpm.config.reviews import load_reviews
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(config_folder(), tmp_path / "config"))
 
 
 def test_the_first_rule_that_covers_a_page_decides(folder: Path) -> None:
@@ -50,13 +45,10 @@ def test_every_approver_can_be_asked_by_airflow() -> None:
     ],
 )
 def test_a_fault_is_shown_with_its_place(folder: Path, old: str, new: str, place: str, message: str) -> None:
-    path = folder / "reviews.yml"
-    text = path.read_text(encoding="utf-8")
-    assert old in text
-    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    line = replaced(folder / "reviews.yml", old, new)
     with pytest.raises(ConfigError) as caught:
         load_reviews(folder)
     found = "\n".join(str(problem) for problem in caught.value.problems)
     assert f"{place}" in found
-    assert f"reviews.yml:{text[: text.index(old)].count(chr(10)) + 1}: " in found
+    assert f"reviews.yml:{line}: " in found
     assert message in found

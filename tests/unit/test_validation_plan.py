@@ -1,34 +1,23 @@
 """test_plan.yml says everything that is wrong with it, and is what the code runs, both ways."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lpm.config import ConfigError, config_folder, load_config
+from config_edits import replaced
+from lpm.config import ConfigError, load_config
 from lpm.config.assessment import load_assessment
 from lpm.config.test_plan import CASE_KINDS, key_column, load_test_plan
 from lpm.procedures.validation.cases import CASES, stops
 
 PLAN = load_test_plan()
-Edit = Callable[[str, str], None]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(config_folder(), tmp_path / "config"))
+Edit = Callable[..., int]
 
 
 @pytest.fixture
 def edit(folder: Path) -> Edit:
-    def replace(old: str, new: str, file: str = "test_plan.yml") -> None:
-        path = folder / file
-        text = path.read_text(encoding="utf-8")
-        assert old in text
-        path.write_text(text.replace(old, new, 1), encoding="utf-8")
-
-    return replace
+    return lambda old, new, file="test_plan.yml": replaced(folder / file, old, new)
 
 
 def the_problem(folder: Path) -> str:

@@ -11,7 +11,7 @@ The expressions expect ANSI mode (a decimal's text is then plain digits, never E
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lpm.config import Column, TableContract
+from lpm.config import Column, ColumnType, TableContract
 from lpm.contract.sequence import Op, Rank
 
 # Fields of an event in their order. Stream Analytics names every one of them, the inbox tables have a column for each.
@@ -176,6 +176,11 @@ def text_expression(column: Column, keep_non_finite: bool = False) -> str:
 def quoted(name: str) -> str:
     """A Spark SQL identifier."""
     return "`" + name.replace("`", "``") + "`"
+
+
+def spark_type(column_type: ColumnType) -> str:
+    """The Spark SQL type of a contract type: its name, but that a text has no length there."""
+    return "string" if column_type.kind == "string" else str(column_type)
 
 
 def literal(text: str) -> str:

@@ -11,11 +11,9 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.sql import Disposition, Format, StatementState
 
 from lpm.config import Column, Company, TableContract
-from lpm.contract.envelope import literal, quoted, row_expressions
+from lpm.contract.envelope import literal, quoted, row_expressions, spark_type
 
 UNKNOWN_COMPANY = "C-9999"  # configured nowhere: its rows belong into the unrouted output
-SQL_TYPES = {"string": "STRING", "int": "INT", "bigint": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN",
-             "date": "DATE", "timestamp": "TIMESTAMP", "binary": "BINARY"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Source:
         """Create the table with its first rows, unless it is there. Change data feed is left to the DAG."""
         schema = self.table_name.rsplit(".", 1)[0]
         self.run(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-        columns = ", ".join(f"{quoted(column.name)} {_sql_type(column)}" for column in self.table.columns)
+        columns = ", ".join(f"{quoted(column.name)} {spark_type(column.type)}" for column in self.table.columns)
         self.run(f"CREATE TABLE IF NOT EXISTS {self.table_name} ({columns}) USING DELTA")
         if next(self.sql(f"SELECT count(*) FROM {self.table_name}"))[0] == "0":
             self.insert(0, rows, generation=0)
@@ -120,17 +118,12 @@ class Source:
         return f"SELECT {', '.join(named + number)} FROM range({first}, {first + count})"
 
 
-def _sql_type(column: Column) -> str:
-    kind = column.type
-    return f"DECIMAL({kind.precision},{kind.scale})" if kind.kind == "decimal" else SQL_TYPES[kind.kind]
-
-
 def _value(table: TableContract, column: Column, generation: int) -> str:
     """A value that depends on the row's number and, outside the key, on how often the row has changed."""
     position = [other.name for other in table.columns].index(column.name)
     if column.name in table.key:
         own = "id" if column.name == table.key[0] else "(id % 3 + 1)"
-        return f"concat('T-', {own})" if column.type.kind == "string" else f"CAST({own} AS {_sql_type(column)})"
+        return f"concat('T-', {own})" if column.type.kind == "string" else f"CAST({own} AS {spark_type(column.type)})"
     number = f"xxhash64(id, {position}, {generation})"
     value = _typed(column, number)
     if not column.nullable:
@@ -153,7 +146,7 @@ def _typed(column: Column, number: str) -> str:  # noqa: PLR0911  # one return f
             digits = f"lpad(CAST(pmod({number}, 999999999999999999) AS STRING), {kind.precision}, '7315502')"
             whole = kind.precision - kind.scale
             text = f"concat('-', left({digits}, {whole}), '.', right({digits}, {kind.scale}))" if kind.scale else digits
-            return f"CAST({text} AS {_sql_type(column)})"
+            return f"CAST({text} AS {spark_type(column.type)})"
         case "double":
             return f"CASE WHEN pmod({number}, 31) = 1 THEN double('NaN') ELSE {number} / 1e7D END"
         case "boolean":
