@@ -12,7 +12,6 @@ from lpm.config import Config, Environment
 from lpm.procedures.outcome import Outcome
 
 FACTS = "facts"  # XCom key
-PARTS = ("source", "change_feed", "access", "targets")
 
 
 def tasks(config: Config, environment: Environment) -> None:
@@ -53,6 +52,7 @@ def tasks(config: Config, environment: Environment) -> None:
     def write(ti: Any = None, params: Any = None) -> dict[str, Any]:
         from lpm.clients.evidence import EvidenceStore
         from lpm.config.assessment import load_assessment
+        from lpm.config.measures import PARTS
         from lpm.procedures.assess.facts import Baseline, keep
         from lpm.procedures.assess.verdicts import judge_all
         from lpm.render.names import source_table

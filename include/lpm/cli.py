@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from lpm.config import ConfigError, load_config
+from lpm.config import Config, ConfigError, Environment, enabled_environments, load_config
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,12 +124,19 @@ def _site_build(options: argparse.Namespace) -> int:
     from lpm.site.gathering import FolderEvidence, gather
 
     config, folder = load_config(), paths.checkout() / "build" / "site"
-    enabled = tuple(name for name, environment in config.environments.items() if environment.enabled)
-    environments = tuple(options.environments.split(",")) if options.environments else enabled
+    chosen = options.environments.split(",") if options.environments else enabled_environments(config)
+    environments = tuple(_environment(config, name).name for name in chosen)
     evidence = {"local": FolderEvidence(paths.cloud_folder() / "airflow" / "evidence")}
     site = build_site(gather(environments, evidence, parser(), folder / "cache"), folder)
     print(f"the site is in {site}: open {site / 'index.html'}")
     return 0
+
+
+def _environment(config: Config, name: str) -> Environment:
+    """The environment that somebody named on the command line."""
+    if name not in config.environments:
+        raise RuntimeError(f"unknown environment {name!r}; expected one of {', '.join(config.environments)}")
+    return config.environment(name)
 
 
 def _contract_propose(options: argparse.Namespace) -> int:
@@ -138,10 +145,7 @@ def _contract_propose(options: argparse.Namespace) -> int:
     from lpm.procedures.outcome import ProcedureError
 
     config = load_config()
-    if options.environment not in config.environments:
-        known = ", ".join(config.environments)
-        raise RuntimeError(f"unknown environment {options.environment!r}; expected one of {known}")
-    databricks = DatabricksClient.of(config.environment(options.environment))
+    databricks = DatabricksClient.of(_environment(config, options.environment))
     try:
         databricks.require_connection()
         print(propose(config, databricks, options.table).text, end="")

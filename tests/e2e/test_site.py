@@ -1,53 +1,37 @@
 """The site inside Airflow, as people meet it: asked for approval, published, opened from a DAG, used to trigger one."""
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
+from airflow_world import RunningAirflow
 from lpm.local.cloud.parts import Cloud
 from lpm.local.demo.pipeline import Pipeline, wait_until
 
-ANSWER_SECONDS = 300
-# An answer in the first moments after a task began to wait makes Airflow 3.3 fail it (shared reference, 6.3).
-SECONDS_BEFORE_AN_ANSWER = 5
+END_SECONDS = 300
 
 
 @pytest.fixture(scope="module")
-def published(cloud: Cloud, pipeline: Pipeline) -> dict[str, Any]:
+def airflow(cloud: Cloud) -> RunningAirflow:
+    """The cloud's Airflow."""
+    home = cloud.folder / "airflow"
+    return RunningAirflow(cloud.endpoints.airflow.url, home, home / "evidence")
+
+
+@pytest.fixture(scope="module")
+def published(airflow: RunningAirflow, pipeline: Pipeline) -> dict[str, Any]:
     """The site after somebody approved its pages in Airflow: what the run says."""
     pipeline.run_dag("monitor", {"reason": "a status for the home page"})
-    dag_id, api = f"publish_docs__{pipeline.environment.name}", Api(cloud)
+    dag_id = f"publish_docs__{pipeline.environment.name}"
     run_id = pipeline.airflow.trigger(dag_id, {"reason": "end-to-end test"})
-    task = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/approve"
-    wait_until(lambda: api.get(task)["state"] == "awaiting_input", "the question to the approvers", ANSWER_SECONDS)
-    asked = api.get(f"{task}/-1/hitlDetails")
+    asked = airflow.question(dag_id, run_id)
     assert asked["options"] == ["Approve and publish", "Publish as draft", "Reject"]
     assert "architecture/overview.md" in asked["body"]
-    time.sleep(SECONDS_BEFORE_AN_ANSWER)  # there is nothing to wait for: the race cannot be seen from outside
-    api.patch(f"{task}/-1/hitlDetails", {"chosen_options": ["Approve and publish"], "params_input": {}})
-    pipeline.airflow.wait(dag_id, run_id, ANSWER_SECONDS)
+    airflow.answer("admin", dag_id, run_id, "Approve and publish").raise_for_status()
+    pipeline.airflow.wait(dag_id, run_id, END_SECONDS)
     return pipeline.airflow.result(dag_id, run_id)
-
-
-class Api:
-    """Airflow's REST API as an administrator."""
-
-    def __init__(self, cloud: Cloud) -> None:
-        airflow = cloud.endpoints.airflow
-        login = {"username": airflow.logins[0].user, "password": airflow.logins[0].password}
-        token = httpx.post(f"{airflow.url}/auth/token", json=login).raise_for_status().json()["access_token"]
-        headers = {"Authorization": f"Bearer {token}"}
-        self._client = httpx.Client(base_url=f"{airflow.url}/api/v2/", headers=headers, timeout=30)
-
-    def get(self, path: str) -> dict[str, Any]:
-        answer: dict[str, Any] = self._client.get(path).raise_for_status().json()
-        return answer
-
-    def patch(self, path: str, body: dict[str, Any]) -> None:
-        self._client.patch(path, json=body).raise_for_status()
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +49,16 @@ def page(browser: Any, cloud: Cloud) -> Iterator[Any]:
     context.close()
 
 
-def test_approval_and_publication_are_on_record(cloud: Cloud, published: dict[str, Any]) -> None:
-    evidence = cloud.folder / "airflow" / "evidence"
+def test_approval_and_publication_are_on_record(airflow: RunningAirflow, published: dict[str, Any]) -> None:
+    evidence = airflow.evidence
     assert (evidence / "site" / "live.json").is_file()
     assert '"login": "admin"' in (evidence / "reviews" / "approvals.json").read_text()
     assert any("pages approved" in line for line in published["details"]), published
 
 
-def test_nobody_reads_the_site_without_a_login(cloud: Cloud, published: dict[str, Any]) -> None:
-    site = f"{cloud.endpoints.airflow.url}/runbooks/"
+@pytest.mark.usefixtures("published")
+def test_nobody_reads_the_site_without_a_login(airflow: RunningAirflow) -> None:
+    site = f"{airflow.url}/runbooks/"
     pages = ("", "runbooks/watermark-stuck.html", "status/local.json")
     for path in (*pages, "assets/site.css", "search/search_index.json"):
         assert httpx.get(site + path).status_code == 401, path
@@ -115,14 +100,17 @@ def test_a_dag_page_offers_the_tab(cloud: Cloud, page: Any) -> None:
 
 
 @pytest.mark.usefixtures("published")
-def test_a_procedure_is_triggered_from_its_runbook(cloud: Cloud, page: Any) -> None:
-    api = Api(cloud)
-    runs = "dags/monitor__local/dagRuns"
-    before = api.get(runs)["total_entries"]
-    page.goto(f"{cloud.endpoints.airflow.url}/runbooks/runbooks/monitor-blind.html")
+def test_a_procedure_is_triggered_from_its_runbook(airflow: RunningAirflow, page: Any) -> None:
+    admin = airflow.login("admin")
+
+    def runs() -> int:
+        return int(admin.get("/api/v2/dags/monitor__local/dagRuns").raise_for_status().json()["total_entries"])
+
+    before = runs()
+    page.goto(f"{airflow.url}/runbooks/runbooks/monitor-blind.html")
     page.locator("button.lpm-trigger[data-dag=monitor]").first.click()
     dialog = page.locator("dialog[open]")
     dialog.locator("input").first.fill("from the runbook")
     for _ in range(2):  # go on, then confirm
         dialog.locator("button[type=submit]").click()
-    wait_until(lambda: api.get(runs)["total_entries"] == before + 1, "the run that was triggered", 60)
+    wait_until(lambda: runs() == before + 1, "the run that was triggered", 60)

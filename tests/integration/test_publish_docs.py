@@ -1,7 +1,6 @@
 """publish_docs in a real Airflow: a person is asked, the answer is kept, the site is served."""
 
 import json
-import time
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -9,12 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
-from airflow_world import ROOT, RunningAirflow, running_airflow
 
+from airflow_world import ROOT, RunningAirflow, running_airflow
 from lpm.procedures.waiting import wait_until
 
 DAG = "publish_docs__local"
-SETTLED_SECONDS = 4  # an answer in the first moments of the question fails its task: a fault of Airflow 3.3
 WAIT_SECONDS = 300
 # A procedure that only says that it changed something, or not.
 PRETENDED = """
@@ -73,16 +71,12 @@ def record(airflow: RunningAirflow, name: str) -> Any:
 
 def answered(airflow: RunningAirflow, option: str, remark: str | None = None) -> tuple[str, dict[str, Any]]:
     """Trigger a run, answer its question as the admin, and wait for its end."""
-    api, admin = airflow.api(), airflow.login("admin")
+    api = airflow.api()
     run_id = api.trigger(DAG, {})
-    task = f"/api/v2/dags/{DAG}/dagRuns/{run_id}/taskInstances/approve"
-    waited(lambda: admin.get(task).json().get("state") == "awaiting_input", "the question")
-    question = admin.get(f"{task}/-1/hitlDetails").raise_for_status().json()
-    time.sleep(SETTLED_SECONDS)  # not for a condition of ours: nothing shows when Airflow is ready
-    answer = {"chosen_options": [option], "params_input": {"remark": remark}}
-    refused = airflow.login("viewer").patch(f"{task}/-1/hitlDetails", json=answer)
+    question = airflow.question(DAG, run_id)
+    refused = airflow.answer("viewer", DAG, run_id, option, remark)
     assert refused.status_code == httpx.codes.FORBIDDEN, "only approvers of reviews.yml answer"
-    admin.patch(f"{task}/-1/hitlDetails", json=answer).raise_for_status()
+    airflow.answer("admin", DAG, run_id, option, remark).raise_for_status()
     api.wait(DAG, run_id, WAIT_SECONDS)
     return run_id, question
 

@@ -85,12 +85,7 @@ class AirflowApi:
     def tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
         """The task instances of a run."""
         found = self._client.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances").raise_for_status().json()
-        return [
-            TaskState(
-                dag_id, task["task_id"] + (f"[{task['map_index']}]" if task["map_index"] >= 0 else ""), task["state"]
-            )
-            for task in found["task_instances"]
-        ]
+        return [TaskState(dag_id, _name(task), task["state"]) for task in found["task_instances"]]
 
     def result(self, dag_id: str, run_id: str, task: str = "result") -> Any:
         """What a task returned."""

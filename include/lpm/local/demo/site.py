@@ -1,6 +1,7 @@
 """The runbook site of the demo: its status and its pages, made through Airflow while the traffic runs."""
 
 import threading
+import time
 
 import httpx
 
@@ -31,7 +32,8 @@ class Publication(threading.Thread):
         try:
             self._pipeline.run_dag("monitor", {"reason": "make demo"})
             self._pipeline.run_dag("publish_docs", {"ask": False, "reason": "make demo"})
-            while self._lasting and not threading.Event().wait(MONITOR_SECONDS):
+            while self._lasting:
+                time.sleep(MONITOR_SECONDS)
                 self._pipeline.run_dag("monitor", {"reason": "make demo"})
         except (DagRunError, TimeoutError, RuntimeError, OSError, httpx.HTTPError) as error:
             self.failure = str(error)

@@ -4,17 +4,22 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from lpm.local import processes
 from lpm.local.airflow_api import AirflowApi
+from lpm.procedures.waiting import wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
+SETTLED_SECONDS = 4  # an answer in the first moments of the question fails its task: a fault of Airflow 3.3
+QUESTION_SECONDS = 300
 LOGINS = {"admin": "admin", "viewer": "viewer"}  # login and role; the password is the login
 
 
@@ -40,9 +45,30 @@ class RunningAirflow:
         """Airflow's own API, as the admin."""
         return AirflowApi(self.url, "admin", "admin")
 
+    def question(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """What the approvers are asked by a run of publish_docs, as soon as they can answer."""
+        admin, task = self.login("admin"), _approval(dag_id, run_id)
+
+        def waits_for_an_answer() -> bool:
+            return bool(admin.get(task).json().get("state") == "awaiting_input")
+
+        wait_until(waits_for_an_answer, f"the question of {run_id}", QUESTION_SECONDS, "look at the logs of Airflow")
+        asked: dict[str, Any] = admin.get(f"{task}/-1/hitlDetails").raise_for_status().json()
+        time.sleep(SETTLED_SECONDS)  # not for a condition of ours: nothing shows when Airflow is ready
+        return asked
+
+    def answer(self, user: str, dag_id: str, run_id: str, option: str, remark: str | None = None) -> httpx.Response:
+        """Answer it as somebody."""
+        given = {"chosen_options": [option], "params_input": {"remark": remark}}
+        return self.login(user).patch(f"{_approval(dag_id, run_id)}/-1/hitlDetails", json=given)
+
     def log(self, component: str) -> Path:
         """The log of a component."""
         return self.home / f"{component}.log"
+
+
+def _approval(dag_id: str, run_id: str) -> str:
+    return f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/approve"
 
 
 @contextmanager
