@@ -48,15 +48,15 @@ def spark_type(column: Column) -> str:
 
 
 @pytest.fixture(scope="module")
-def databricks(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabricksClient]:
-    """A workspace, the databases, the folder for evidence, and the Airflow connections that lead there."""
+def databricks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabricksClient]:
+    """A workspace, a server of databases, the folder for evidence, and the Airflow connections that lead there."""
     token, folder = secrets.token_hex(16), tmp_path_factory.mktemp("assess")
     address, process = serve("lpm.local.databricks.serve", folder / "databricks", [], {"LPM_DATABRICKS_TOKEN": token})
     workspace = {"conn_type": "databricks", "schema": "http", "host": "127.0.0.1", "password": token}
-    server = {"conn_type": "generic", "host": "127.0.0.1", "login": "postgres", "password": postgres.password}
-    for database in LOCAL.databases.values():
-        postgres.create_database(database.database)
-    with pytest.MonkeyPatch.context() as patch:
+    with Server(folder / "postgres") as postgres, pytest.MonkeyPatch.context() as patch:
+        server = {"conn_type": "generic", "host": "127.0.0.1", "login": "postgres", "password": postgres.password}
+        for database in LOCAL.databases.values():
+            postgres.create_database(database.database)
         for name, connection in (
             (LOCAL.databricks.connection, {**workspace, "port": httpx.URL(address).port}),
             (LOCAL.sql.connection, {**server, "port": postgres.port}),
@@ -66,6 +66,7 @@ def databricks(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> It
         bootstrap.create_target(CONFIG, LOCAL, FIRST)
         yield DatabricksClient.of(LOCAL)
     processes.stop(process)
+    postgres.delete()
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
-from airflow_world import RunningAirflow, running_airflow
 
+from airflow_world import RunningAirflow, running_airflow
 from lpm.clients.evidence import EvidenceStore
 from lpm.config import load_config
 from lpm.procedures.waiting import wait_until

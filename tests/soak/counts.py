@@ -37,7 +37,8 @@ class Counts(BaseModel):
     @property
     def right(self) -> bool:
         """No false alarm, every fault found, named and repaired, every kill recovered from."""
-        return not self.false_alarms and not self.failures and self.faults == self.repaired == self.found
+        faults = self.faults == self.found == self.repaired
+        return not self.false_alarms and not self.failures and faults and self.kills == self.recovered
 
     def __str__(self) -> str:
         faults = sum(self.faults.values())

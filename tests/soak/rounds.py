@@ -1,4 +1,7 @@
-"""Rounds of reconciliation under write load. Every third has a fault in it, every twentieth begins with a kill -9."""
+"""Rounds of reconciliation under write load. Every third has a fault in it, every twentieth begins with a kill -9.
+
+In every twenty-fifth one company's watermark stands still.
+"""
 
 import contextlib
 import os
@@ -17,9 +20,9 @@ from lpm.local.cloud import airflow, control
 from lpm.local.cloud.parts import ENVIRONMENT, Cloud
 from lpm.local.cloud.status import status
 from lpm.local.cloud.supervision import Supervisor
-from lpm.local.demo.faults import Fault, FaultMaker
+from lpm.local.demo.faults import FIRST_NUMBER, ROWS, Fault, FaultMaker
 from lpm.local.demo.pipeline import Pipeline, wait_until
-from lpm.local.demo.traffic import INSERTED, Traffic
+from lpm.local.demo.traffic import Traffic
 from lpm.procedures.reconciliation.result import CompanyResult, Verdict
 from lpm.procedures.reconciliation.round import Round, Wanted
 from soak.counts import Counts, counted
@@ -27,7 +30,9 @@ from soak.record import Record
 
 ROUNDS = 1_000
 FIRST_ROWS = 2_000
-FAULT_EVERY, KILL_EVERY = 3, 20  # rounds
+FAULT_EVERY, KILL_EVERY, STUCK_EVERY = 3, 20, 25  # rounds
+STUCK = "watermark"  # a fault of no row
+INSERTED, TRAFFIC_SECONDS = 100, 3.0  # rows of an insert, and between two: two cores then still reconcile in seconds
 ROUNDS_OF_TRAFFIC = 40  # then the traffic pauses, and every value is compared
 GRACE_SECONDS = 2.0
 RECOVERY_SECONDS = 240.0
@@ -84,7 +89,7 @@ class _LastingTraffic(threading.Thread):
         source = self._pipeline.source
         while not self._stopped.is_set():
             with contextlib.suppress(Exception):  # the workspace is away; it comes back
-                traffic = Traffic(source, FIRST_ROWS + source.version() * INSERTED, None)
+                traffic = Traffic(source, FIRST_ROWS + source.version() * INSERTED, None, INSERTED, TRAFFIC_SECONDS)
                 traffic.start()
                 while traffic.is_alive() and not self._stopped.wait(1):
                     pass
@@ -113,13 +118,36 @@ class _Soaked:
         """Perhaps a kill, perhaps a fault, then a comparison of every company."""
         if self._number % KILL_EVERY == 0:
             self._kill()
-        fault = self._fault() if self._number % FAULT_EVERY == 0 else None
         begun = time.monotonic()
-        results = self._results()
-        for result in results:
-            self._judge(result, fault if fault and fault.company == result.company else None)
+        if self._number % STUCK_EVERY == 0:
+            self._round_with_a_stuck_watermark()
+        else:
+            self._compare(self._fault() if self._number % FAULT_EVERY == 0 else None)
         self._counts.rounds = self._number
         self._report(f"round {self._number} ({time.monotonic() - begun:.0f} s): {self._counts}")
+
+    def _compare(self, fault: Fault | None) -> None:
+        for result in self._results():
+            self._judge(result, fault if fault and fault.company == result.company else None)
+
+    def _round_with_a_stuck_watermark(self) -> None:
+        """One company's watermark stands: its result says so and proves nothing newer, the others are as ever."""
+        counts = self._counts
+        company = self._random.choice(self._pipeline.config.tenants)
+        counts.faults = counted(counts.faults, STUCK)
+        source = self._pipeline.source
+        with self._maker.stopped_watermark(company):
+            source.insert(FIRST_NUMBER + source.version() * ROWS, 1, generation=0)  # a version that it cannot reach
+            results = self._results()
+        [result] = [each for each in results if each.company == company.id]
+        if result.verdict is Verdict.PASS and result.verified_through < result.through and result.stuck_seconds > 0:
+            counts.found = counted(counts.found, STUCK)
+        else:
+            self._fail(f"company {company.id}: a watermark that stands was judged as {result.summary}")
+        for other in results:
+            self._judge(other, None)
+        self._pipeline.wait_for_version(source.version())
+        counts.repaired = counted(counts.repaired, STUCK)
 
     def _results(self) -> list[CompanyResult]:
         moment = datetime.now(UTC) + timedelta(hours=self._number)  # each round has another slice
@@ -164,7 +192,8 @@ class _Soaked:
         key = self._random.choice(keys[company.id])
         makers: list[Callable[[], Fault]] = [
             lambda: self._maker.delete(company, key),
-            lambda: self._maker.set_back(company, key),
+            lambda: self._maker.lose_change(company, key),
+            lambda: self._maker.lose_delete(company, key),
             lambda: self._maker.duplicate(company, key),
             lambda: self._maker.edit(company, key),
             lambda: self._maker.edit_hash(company, key),

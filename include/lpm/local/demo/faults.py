@@ -1,6 +1,7 @@
-"""One fault of every class, made by hand in the companies' databases, as an accident or a person would."""
+"""Faults of every class, made in the companies' databases and on the way there, as an accident or a person would."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, create_engine, text
@@ -12,6 +13,7 @@ from lpm.render import names
 
 FIRST_NUMBER = 1_000_000_000  # of rows that the traffic never touches: what was broken stays broken until repaired
 ROWS = 80
+SWALLOW = f"{names.STATE_SCHEMA}.swallow"  # a trigger function: what was to be written is not, and nobody is told
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,10 @@ class FaultMaker:
     def __init__(self, pipeline: Pipeline, addresses: Mapping[str, str]) -> None:
         self._pipeline = pipeline
         self._target = names.target_table(pipeline.config)
-        self._columns = [column.name for column in pipeline.config.table.columns]
+        table = pipeline.config.table
+        self._columns = [column.name for column in table.columns]
+        fixed = {*table.key, table.company_column}
+        self._free = next(c.name for c in table.columns if c.type.kind == "string" and c.name not in fixed)
         self._engines = {company: create_engine(url) for company, url in addresses.items()}
 
     def prepare(self, number: int = 0) -> dict[str, list[str]]:
@@ -52,7 +57,7 @@ class FaultMaker:
         companies = self._pipeline.config.companies
         return [
             self.delete(companies[0], keys[companies[0].id][0]),
-            self.set_back(companies[1], keys[companies[1].id][0]),
+            self.lose_change(companies[1], keys[companies[1].id][0]),
             self.duplicate(companies[2], keys[companies[2].id][0]),
             self.edit(companies[3], keys[companies[3].id][0]),
             self.edit_hash(companies[4], keys[companies[4].id][0]),
@@ -64,19 +69,23 @@ class FaultMaker:
         self._change(company, f"DELETE FROM {self._target} WHERE lpm_key_hash = decode(:key, 'hex')", key)
         return Fault(company.id, key, Kind.MISSING)
 
-    def set_back(self, company: Company, key: str) -> Fault:
-        """A row is as it was before its last change, as when that event was lost."""
-        statement = f"""UPDATE {self._target} SET lpm_version = lpm_version - 1, lpm_row_hash = sha256(lpm_row_hash)
-            WHERE lpm_key_hash = decode(:key, 'hex')"""
-        self._change(company, statement, key)
+    def lose_change(self, company: Company, key: str) -> Fault:
+        """A row changes in the source, and the event gets lost on its way into the database."""
+        with self._losing(company, key):
+            self._pipeline.source.update_key(key, self._free)
+            self._pipeline.wait_for_version(self._pipeline.source.version())
         return Fault(company.id, key, Kind.STALE)
+
+    def lose_delete(self, company: Company, key: str) -> Fault:
+        """A row is deleted in the source, and the event gets lost on its way into the database."""
+        with self._losing(company, key):
+            self._pipeline.source.delete_key(key)
+            self._pipeline.wait_for_version(self._pipeline.source.version())
+        return Fault(company.id, key, Kind.EXTRA)
 
     def edit(self, company: Company, key: str) -> Fault:
         """A value was changed by hand."""
-        free = next(
-            c for c in self._pipeline.config.table.columns if c.type.kind == "string" and not self._is_key(c.name)
-        )
-        statement = f"""UPDATE {self._target} SET "{free.name}" = 'by hand' WHERE lpm_key_hash = decode(:key, 'hex')"""
+        statement = f"""UPDATE {self._target} SET "{self._free}" = 'by hand' WHERE lpm_key_hash = decode(:key, 'hex')"""
         self._change(company, statement, key)
         return Fault(company.id, key, Kind.CORRUPT)
 
@@ -98,14 +107,40 @@ class FaultMaker:
         self._insert(taker, self._row(giver, key), key)
         return Fault(taker.id, key, Kind.MISROUTED)
 
+    @contextmanager
+    def stopped_watermark(self, company: Company) -> Iterator[None]:
+        """The company's watermark stands still meanwhile, whatever heartbeats arrive; its rows go on."""
+        with self._swallowing(company, f"UPDATE ON {names.STATE_SCHEMA}.watermark FOR EACH ROW"):
+            yield
+
     def close(self) -> None:
         """End the connections."""
         for engine in self._engines.values():
             engine.dispose()
 
-    def _is_key(self, column: str) -> bool:
-        table = self._pipeline.config.table
-        return column in (*table.key, table.company_column)
+    @contextmanager
+    def _losing(self, company: Company, key: str) -> Iterator[None]:
+        inbox = names.inbox_table(self._pipeline.config)
+        with self._swallowing(company, f"INSERT ON {inbox} FOR EACH ROW WHEN (NEW.key_hash = '{key}')"):
+            yield
+
+    @contextmanager
+    def _swallowing(self, company: Company, what: str) -> Iterator[None]:
+        function = f"FUNCTION {SWALLOW}() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+        self._execute(
+            company,
+            f"CREATE OR REPLACE {function}",
+            f"CREATE TRIGGER swallow BEFORE {what} EXECUTE FUNCTION {SWALLOW}()",
+        )
+        try:
+            yield
+        finally:
+            self._execute(company, f"DROP FUNCTION {SWALLOW}() CASCADE")
+
+    def _execute(self, company: Company, *statements: str) -> None:
+        with self._engine(company).begin() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
 
     def _engine(self, company: Company) -> Engine:
         return self._engines[company.id]

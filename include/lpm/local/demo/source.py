@@ -82,15 +82,30 @@ class Source:
 
     def merge(self, first: int, count: int, generation: int) -> None:
         """Change rows: new values for all, every fifth moves to another company, every seventh is deleted."""
-        on = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in self.table.key)
         columns = [quoted(column.name) for column in self.table.columns]
         update = ", ".join(f"{name} = s.{name}" for name in columns)
         rows = self._rows(first, count, generation, with_number=True)
         self.run(
-            f"MERGE INTO {self.table_name} t USING ({rows}) s ON {on} "
+            f"MERGE INTO {self.table_name} t USING ({rows}) s ON {self._same_key()} "
             f"WHEN MATCHED AND s.number % 7 = 0 THEN DELETE "
             f"WHEN MATCHED THEN UPDATE SET {update} "
             f"WHEN NOT MATCHED THEN INSERT ({', '.join(columns)}) VALUES ({', '.join(f's.{name}' for name in columns)})"
+        )
+
+    def update_key(self, key_hash: str, column: str) -> None:
+        """A new value in a text column of one row."""
+        self._merge_key(key_hash, f"UPDATE SET {quoted(column)} = concat('changed at ', current_timestamp())")
+
+    def delete_key(self, key_hash: str) -> None:
+        """One row less."""
+        self._merge_key(key_hash, "DELETE")
+
+    def _merge_key(self, key_hash: str, action: str) -> None:
+        row, key = row_expressions(self.table), ", ".join(quoted(name) for name in self.table.key)
+        rows = f"SELECT {key}, {row.company} AS company, {row.key} AS key FROM {self.table_name}"
+        self.run(
+            f"MERGE INTO {self.table_name} t USING (SELECT {key} FROM ({rows}) "
+            f"WHERE {row.key_hash} = {literal(key_hash)}) s ON {self._same_key()} WHEN MATCHED THEN {action}"
         )
 
     def insert_strays(self, number: int) -> None:
@@ -101,6 +116,9 @@ class Source:
     def compact(self) -> None:
         """Rewrite small files, as the owner of the table would; it changes no row."""
         self.run(f"OPTIMIZE {self.table_name}")
+
+    def _same_key(self) -> str:
+        return " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in self.table.key)
 
     def _rows(
         self, first: int, count: int, generation: int, *, with_number: bool = False, company: str | None = None
