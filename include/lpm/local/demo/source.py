@@ -13,6 +13,7 @@ from databricks.sdk.service.sql import Disposition, Format, StatementState
 from lpm.config import Column, Company, TableContract
 from lpm.contract.envelope import literal, quoted, row_expressions, spark_type
 
+ATTEMPTS, CONFLICT = 10, "io.delta.exceptions.Concurrent"
 UNKNOWN_COMPANY = "C-9999"  # configured nowhere: its rows belong into the unrouted output
 
 
@@ -51,9 +52,20 @@ class Source:
             chunk = api.get_statement_result_chunk_n(identifier, chunk.next_chunk_index)
 
     def run(self, statement: str) -> None:
-        """Run one statement for its effect."""
-        for _ in self.sql(statement):
-            pass
+        """Run one statement for its effect; again when another commit came between, as Delta asks for.
+
+        Raises:
+            RuntimeError: the statement failed, with the engine's message.
+        """
+        for attempt in range(ATTEMPTS):
+            try:
+                for _ in self.sql(statement):
+                    pass
+            except RuntimeError as error:
+                if CONFLICT not in str(error) or attempt == ATTEMPTS - 1:
+                    raise
+            else:
+                return
 
     def create(self, rows: int) -> None:
         """Create the table with its first rows, unless it is there. Change data feed is left to the DAG."""
