@@ -1,7 +1,8 @@
 """``make soak``: what takes too long for ``make test``. It may be stopped at any moment and goes on where it was.
 
 A part is a module of this folder with ``run(record: Record) -> None``, which keeps each unit of work in its record when
-that is done and raises when something is wrong. The records lie in ``.lpm/soak``; delete one to start its part anew.
+that is done and raises when something is wrong. The records lie in ``bench/soak`` and are committed: the next machine
+goes on where this one was. Delete one to start its part anew.
 """
 
 import importlib
@@ -13,6 +14,7 @@ from lpm.local import paths
 from soak.record import Record
 
 PARTS = ("convergence", "rounds")  # in their order
+RECORDS = paths.checkout() / "bench" / "soak"
 
 
 def main(chosen: Sequence[str]) -> int:
@@ -22,7 +24,7 @@ def main(chosen: Sequence[str]) -> int:
         return 2
     failed = False
     for name in chosen or PARTS:
-        record = Record(paths.home() / "soak" / f"{name}.json")
+        record = Record(RECORDS / f"{name}.json")
         try:
             importlib.import_module(f"soak.{name}").run(record)
         except KeyboardInterrupt:
@@ -30,7 +32,7 @@ def main(chosen: Sequence[str]) -> int:
             return 130
         except Exception:
             failed = True
-            story = record.path.with_suffix(".failure.txt")
+            story = paths.home() / "soak" / f"{name}.failure.txt"
             story.parent.mkdir(parents=True, exist_ok=True)
             story.write_text(traceback.format_exc(), encoding="utf-8")
             traceback.print_exc()

@@ -16,6 +16,7 @@ import psutil
 
 from lpm.clients.databricks import DatabricksClient
 from lpm.clients.evidence import EvidenceStore
+from lpm.local import paths
 from lpm.local.cloud import airflow, control
 from lpm.local.cloud.parts import ENVIRONMENT, Cloud
 from lpm.local.cloud.status import status
@@ -32,7 +33,7 @@ ROUNDS = 1_000
 FIRST_ROWS = 2_000
 FAULT_EVERY, KILL_EVERY, STUCK_EVERY = 3, 20, 25  # rounds
 STUCK = "watermark"  # a fault of no row
-INSERTED, TRAFFIC_SECONDS = 100, 3.0  # rows of an insert, and between two: two cores then still reconcile in seconds
+INSERTED, TRAFFIC_SECONDS = 100, 8.0  # rows of an insert, and between two: two cores then still reconcile in seconds
 ROUNDS_OF_TRAFFIC = 40  # then the traffic pauses, and every value is compared
 GRACE_SECONDS = 2.0
 RECOVERY_SECONDS = 240.0
@@ -51,7 +52,7 @@ def run(record: Record) -> None:
         OSError: the local cloud could not be started.
     """
     counts = Counts.read(record.path)
-    folder = record.path.parent / "cloud"
+    folder = paths.home() / "soak" / "cloud"
     cloud = control.up(record.say, folder)
     connections = airflow.environment(cloud.folder / "airflow", cloud.state, cloud.endpoints, cloud.config, ENVIRONMENT)
     os.environ.update(connections)
