@@ -23,13 +23,15 @@ from stand_ins import INCLUDE, serve
 
 from lpm.clients.azure_resource_manager import ResourceManager
 from lpm.clients.databricks import DatabricksClient
-from lpm.clients.event_hubs_secrets import event_hubs_secrets
+from lpm.clients.event_hubs import CA_FILE, ENDPOINT, EventHub, EventHubError, OutgoingEvent, Patience
+from lpm.clients.event_hubs_secrets import CONNECTION_STRING, event_hubs_secrets
 from lpm.clients.evidence import EvidenceStore
 from lpm.clients.target_database import TargetDatabase
 from lpm.config import Company, Environment, load_config
 from lpm.config.alerts import Alerts, Condition, load_alerts
 from lpm.config.models import Database
 from lpm.local import processes
+from lpm.local.event_hubs.server import EventHubsServer, Ports
 from lpm.local.kafka import Broker
 from lpm.local.postgres import Server
 from lpm.procedures import bootstrap, control, deploy_router, deploy_stream
@@ -70,8 +72,8 @@ def spark_type(kind: str) -> str:
 class Pipeline:
     """A whole pipeline of the local environment."""
 
-    def __init__(self, kafka: Broker, postgres: Server, azure: str) -> None:
-        self.kafka, self.postgres, self.azure = kafka, postgres, azure
+    def __init__(self, kafka: Broker, postgres: Server, event_hubs: str) -> None:
+        self.kafka, self.postgres, self.event_hubs = kafka, postgres, event_hubs
         self.databricks = DatabricksClient.of(LOCAL)
         self.rows = 0
         self.definitions: tuple[Observation, ...] = ()  # what a look at them has found
@@ -131,6 +133,9 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     with (
         Broker(folder / "kafka") as kafka,
         Server(folder / "postgres") as postgres,
+        EventHubsServer(
+            folder / "event-hubs", Ports.free(), kafka.bootstrap, kafka.connection_string, header
+        ) as event_hubs,
         pytest.MonkeyPatch.context() as patch,
     ):
         databricks, workspace = serve(
@@ -142,7 +147,10 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
         azure, subscription = serve(
             "lpm.local.azure.serve",
             folder / "azure",
-            ["--kafka-bootstrap", kafka.bootstrap, "--postgres-port", str(postgres.port)],
+            [
+                *("--kafka-bootstrap", kafka.bootstrap, "--postgres-port", str(postgres.port)),
+                *("--event-hubs", event_hubs.control_url),
+            ],
             {
                 "LPM_KAFKA_CONNECTION_STRING": kafka.connection_string,
                 "LPM_POSTGRES_PASSWORD": postgres.password,
@@ -159,7 +167,10 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
             },
             LOCAL.azure.connection: {
                 "conn_type": "azure", "host": azure,
-                "extra": {"use_azure_identity_object": True, "event_hubs_connection_string": kafka.connection_string},
+                "extra": {
+                    "use_azure_identity_object": True, CONNECTION_STRING: kafka.connection_string,
+                    ENDPOINT: event_hubs.endpoint, CA_FILE: str(event_hubs.ca_file),
+                },
             },
             LOCAL.sql.connection: {
                 "conn_type": "generic", "host": "127.0.0.1", "port": postgres.port,
@@ -167,7 +178,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
             },
         }.items():  # fmt: skip
             patch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(connection))
-        made = Pipeline(kafka, postgres, azure)
+        made = Pipeline(kafka, postgres, event_hubs.control_url)
         go_live(made)
         yield made
         control.control_stream(LOCAL, made.databricks, Action.PAUSE)
@@ -382,7 +393,11 @@ def test_a_database_that_takes_nothing_shows_as_delay_backlog_and_headroom_of_it
 
 
 def test_a_hub_that_refuses_requests_is_told(pipeline, store):
-    httpx.post(f"{pipeline.azure}/stand-in/throttled", json={"hub": HUB, "requests": 7}).raise_for_status()
+    busy = {"kind": "throttle", "hub": HUB, "times": 100}
+    httpx.post(f"{pipeline.event_hubs}/stand-in/faults", json=busy).raise_for_status()
+    with pytest.raises(EventHubError, match="being throttled"):
+        EventHub(LOCAL, HUB, patience=Patience(tries=1)).send([OutgoingEvent(0, b"never stored")])
+    httpx.delete(f"{pipeline.event_hubs}/stand-in/faults").raise_for_status()
     fired = until(partial(look, pipeline, store), "hub-throttled", shard_of(FIRST))
     assert ("hub-throttled", shard_of(LAST)) not in fired
 

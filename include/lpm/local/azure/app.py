@@ -12,7 +12,6 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lpm.local.azure import faults
@@ -80,17 +79,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_api_route("/health", _health, methods=["GET"])
     app.add_api_route("/msi/token", _token, methods=["GET"], name="token", dependencies=[Depends(_fault)])
     app.add_api_route("/stand-in/faults", _add_fault, methods=["POST"], status_code=201)
-    app.add_api_route("/stand-in/throttled", _add_throttled, methods=["POST"], status_code=204)
     app.add_api_route("/stand-in/faults", _clear_faults, methods=["DELETE"], status_code=204)
     app.include_router(management, dependencies=[Depends(_admitted), Depends(_fault)])
     return app
-
-
-class Throttled(BaseModel):
-    """Requests that a hub has refused: what the broker behind it cannot tell."""
-
-    hub: str
-    requests: int = Field(ge=1)
 
 
 class FaultAnswerError(Exception):
@@ -202,10 +193,6 @@ def _token(
 def _add_fault(request: Request, fault: Fault) -> Fault:
     request.app.state.faults.add(fault)
     return fault
-
-
-def _add_throttled(request: Request, body: Throttled) -> None:
-    request.app.state.platform.meters.throttled(body.hub, body.requests)
 
 
 def _clear_faults(request: Request) -> None:

@@ -1,7 +1,6 @@
-"""Platform metrics, sampled from the real broker and the workers' own counters.
+"""Platform metrics, sampled from the real broker, the Event Hubs stand-in and the workers' own counters.
 
-https://learn.microsoft.com/rest/api/monitor/metrics/list. What a broker cannot tell, such as refused requests, is what
-the stand-in's own interface was told (``POST /stand-in/throttled``).
+https://learn.microsoft.com/rest/api/monitor/metrics/list
 """
 
 import logging
@@ -13,10 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
+import httpx
+
 from lpm.local.azure import worker_files
 from lpm.local.azure.errors import AzureError, bad_request
 from lpm.local.azure.resource_types import CONSUMER_GROUPS, HUBS, NAMESPACES, STREAMING_JOBS
 from lpm.local.azure.store import Json, Resource, ResourceId
+from lpm.local.event_hubs.faults import THROTTLED
 
 if TYPE_CHECKING:
     from lpm.local.azure.platform import Platform
@@ -72,7 +74,6 @@ class Meters:
     def __init__(self, platform: "Platform") -> None:
         self._platform = platform
         self._samples: deque[Sample] = deque(maxlen=round(KEPT_SECONDS / SAMPLE_SECONDS))
-        self._throttled: dict[str, float] = {}
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep_sampling, daemon=True, name="metrics")
 
@@ -85,10 +86,6 @@ class Meters:
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
-
-    def throttled(self, hub: str, requests: int) -> None:
-        """Requests that a hub has refused."""
-        self._throttled[hub] = self._throttled.get(hub, 0) + requests
 
     def answer(self, resource: Resource, query: Mapping[str, str]) -> Json:
         """What Azure Monitor answers for a resource.
@@ -167,15 +164,29 @@ class Meters:
             groups = [ResourceId.parse(group.id).names for group in store.of_type(CONSUMER_GROUPS)]
             jobs = list(store.of_type(STREAMING_JOBS))
         ends = hubs.ends(tuple(topics))
+        throttled = self._throttled()
         left = {(hub, group): hubs.committed(hub, group) for _, hub, group in groups if hub in ends}
         for hub, resource in topics.items():
             namespace = resource.id.lower().rsplit("/", 2)[0]
             yield (namespace, "IncomingMessages", hub), sum(ends.get(hub, {}).values())
             outgoing = [sum(offsets.values()) for (name, _), offsets in left.items() if name == hub]
             yield (namespace, "OutgoingMessages", hub), sum(outgoing)
-            yield (namespace, "ThrottledRequests", hub), self._throttled.get(hub, 0)
+            if throttled is not None:
+                yield (namespace, "ThrottledRequests", hub), throttled.get(hub, 0)
         for job in jobs:
             yield from self._job(job, ends, left)
+
+    def _throttled(self) -> Mapping[str, int] | None:
+        """Requests by hub that were refused, as the Event Hubs stand-in counts them; None while it is away."""
+        address = self._platform.settings.event_hubs
+        if not address:
+            return {}
+        try:
+            answer = httpx.get(f"{address}{THROTTLED}", trust_env=False).raise_for_status()
+        except httpx.HTTPError as error:
+            log.warning("no sample of throttled requests: %s", error)
+            return None
+        return dict(answer.json())
 
     def _job(
         self,

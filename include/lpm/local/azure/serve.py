@@ -31,6 +31,7 @@ def settings(arguments: argparse.Namespace, environment: Mapping[str, str]) -> S
         kafka=Kafka(arguments.kafka_bootstrap, arguments.kafka_protocol, connection_string),
         postgres=Postgres(arguments.postgres_host, arguments.postgres_port, arguments.postgres_user, password),
         identity_header=identity_header,
+        event_hubs=arguments.event_hubs,
     )
 
 
@@ -41,6 +42,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True, help="state, storage containers, workers' files")
     parser.add_argument("--kafka-bootstrap", required=True, help="host:port of the local broker")
+    parser.add_argument("--event-hubs", default="", help="HTTP interface of the Event Hubs stand-in")
     parser.add_argument("--kafka-protocol", default="SASL_PLAINTEXT", choices=["SASL_PLAINTEXT", "PLAINTEXT"])
     parser.add_argument("--postgres-host", default="127.0.0.1")
     parser.add_argument("--postgres-port", type=int, required=True)

@@ -53,6 +53,7 @@ class Settings:
     kafka: Kafka
     postgres: Postgres
     identity_header: str = field(repr=False)
+    event_hubs: str = ""  # HTTP interface of the Event Hubs stand-in; without one no request was ever throttled
     restart_seconds: tuple[float, ...] = (0.5, 1, 2, 5, 10, 30)  # back-off of a worker that keeps dying
 
     @property

@@ -148,8 +148,8 @@ class Cloud:
 
     def _azure_options(self) -> list[str]:
         postgres = self.endpoints.postgres
-        kafka = ["--kafka-bootstrap", self.endpoints.kafka]
-        return [*kafka, "--postgres-host", postgres.host, "--postgres-port", str(postgres.port)]
+        hubs = ["--kafka-bootstrap", self.endpoints.kafka, "--event-hubs", self.endpoints.event_hubs.control_url]
+        return [*hubs, "--postgres-host", postgres.host, "--postgres-port", str(postgres.port)]
 
     def _create_databases(self) -> None:
         for database in self.config.environment(ENVIRONMENT).databases.values():

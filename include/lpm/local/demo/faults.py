@@ -35,6 +35,7 @@ class FaultMaker:
         self._columns = [column.name for column in table.columns]
         fixed = {*table.key, table.company_column}
         self._free = next(c.name for c in table.columns if c.type.kind == "string" and c.name not in fixed)
+        self._first = FIRST_NUMBER  # of the rows that were prepared last
         self._engines = {company: create_engine(url) for company, url in addresses.items()}
 
     def prepare(self, number: int = 0) -> dict[str, list[str]]:
@@ -44,11 +45,11 @@ class FaultMaker:
             number: How often that was done before; each time makes other rows.
         """
         source = self._pipeline.source
-        first = FIRST_NUMBER + number * ROWS
-        source.insert(first, ROWS, generation=0)
+        self._first = FIRST_NUMBER + number * ROWS
+        source.insert(self._first, ROWS, generation=0)
         self._pipeline.wait_for_version(source.version())
         keys: dict[str, list[str]] = {}
-        for company, key_hash in source.keys_of(first, ROWS):
+        for company, key_hash in source.keys_of(self._first, ROWS):
             keys.setdefault(company, []).append(key_hash)
         return keys
 
@@ -72,14 +73,14 @@ class FaultMaker:
     def lose_change(self, company: Company, key: str) -> Fault:
         """A row changes in the source, and the event gets lost on its way into the database."""
         with self._losing(company, key):
-            self._pipeline.source.update_key(key, self._free)
+            self._pipeline.source.update(self._row_of(key), self._free)
             self._pipeline.wait_for_version(self._pipeline.source.version())
         return Fault(company.id, key, Kind.STALE)
 
     def lose_delete(self, company: Company, key: str) -> Fault:
         """A row is deleted in the source, and the event gets lost on its way into the database."""
         with self._losing(company, key):
-            self._pipeline.source.delete_key(key)
+            self._pipeline.source.delete(self._row_of(key))
             self._pipeline.wait_for_version(self._pipeline.source.version())
         return Fault(company.id, key, Kind.EXTRA)
 
@@ -117,6 +118,9 @@ class FaultMaker:
         """End the connections."""
         for engine in self._engines.values():
             engine.dispose()
+
+    def _row_of(self, key: str) -> str:
+        return self._pipeline.source.row_of(self._first, ROWS, key)
 
     @contextmanager
     def _losing(self, company: Company, key: str) -> Iterator[None]:

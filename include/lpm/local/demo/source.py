@@ -4,6 +4,7 @@ It stands for EDG, so it talks to Databricks with Databricks' own SDK. Rows are 
 table contract.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -94,31 +95,36 @@ class Source:
 
     def merge(self, first: int, count: int, generation: int) -> None:
         """Change rows: new values for all, every fifth moves to another company, every seventh is deleted."""
+        on = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in self.table.key)
         columns = [quoted(column.name) for column in self.table.columns]
         update = ", ".join(f"{name} = s.{name}" for name in columns)
         rows = self._rows(first, count, generation, with_number=True)
         self.run(
-            f"MERGE INTO {self.table_name} t USING ({rows}) s ON {self._same_key()} "
+            f"MERGE INTO {self.table_name} t USING ({rows}) s ON {on} "
             f"WHEN MATCHED AND s.number % 7 = 0 THEN DELETE "
             f"WHEN MATCHED THEN UPDATE SET {update} "
             f"WHEN NOT MATCHED THEN INSERT ({', '.join(columns)}) VALUES ({', '.join(f's.{name}' for name in columns)})"
         )
 
-    def update_key(self, key_hash: str, column: str) -> None:
-        """A new value in a text column of one row."""
-        self._merge_key(key_hash, f"UPDATE SET {quoted(column)} = concat('changed at ', current_timestamp())")
-
-    def delete_key(self, key_hash: str) -> None:
-        """One row less."""
-        self._merge_key(key_hash, "DELETE")
-
-    def _merge_key(self, key_hash: str, action: str) -> None:
-        row, key = row_expressions(self.table), ", ".join(quoted(name) for name in self.table.key)
-        rows = f"SELECT {key}, {row.company} AS company, {row.key} AS key FROM {self.table_name}"
-        self.run(
-            f"MERGE INTO {self.table_name} t USING (SELECT {key} FROM ({rows}) "
-            f"WHERE {row.key_hash} = {literal(key_hash)}) s ON {self._same_key()} WHEN MATCHED THEN {action}"
+    def row_of(self, first: int, count: int, key_hash: str) -> str:
+        """The condition that names one of the rows that :meth:`insert` made of these numbers, by its key columns."""
+        row, key = row_expressions(self.table), [c for c in self.table.columns if c.name in self.table.key]
+        columns = ", ".join(quoted(column.name) for column in key)
+        rows = f"SELECT {columns}, {row.company} AS company, {row.key} AS key FROM ({self._rows(first, count, 0)})"
+        [values] = self.sql(f"SELECT {columns} FROM ({rows}) WHERE {row.key_hash} = {literal(key_hash)}")
+        return " AND ".join(
+            f"{quoted(column.name)} = CAST({literal(str(value))} AS {spark_type(column.type)})"
+            for column, value in zip(key, values, strict=True)
         )
+
+    def update(self, row: str, column: str) -> None:
+        """A new value in a text column of the row that :meth:`row_of` named."""
+        value = literal(f"changed at {time.time():.0f}")
+        self.run(f"UPDATE {self.table_name} SET {quoted(column)} = {value} WHERE {row}")
+
+    def delete(self, row: str) -> None:
+        """One row less: that which :meth:`row_of` named."""
+        self.run(f"DELETE FROM {self.table_name} WHERE {row}")
 
     def insert_strays(self, number: int) -> None:
         """One row of an unknown company and one without a company: neither may reach any company's database."""
@@ -128,9 +134,6 @@ class Source:
     def compact(self) -> None:
         """Rewrite small files, as the owner of the table would; it changes no row."""
         self.run(f"OPTIMIZE {self.table_name}")
-
-    def _same_key(self) -> str:
-        return " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in self.table.key)
 
     def _rows(
         self, first: int, count: int, generation: int, *, with_number: bool = False, company: str | None = None

@@ -12,7 +12,7 @@ from lpm.local.azure.identity import Identity
 from lpm.local.azure.settings import Kafka
 from lpm.local.event_hubs.certificates import Certificates
 from lpm.local.event_hubs.connection import Connection, Namespace
-from lpm.local.event_hubs.faults import Fault, Faults
+from lpm.local.event_hubs.faults import THROTTLED, Fault, Faults
 from lpm.local.event_hubs.hub_log import HubLog
 from lpm.local.event_hubs.tokens import Policy, Tokens
 
@@ -54,6 +54,10 @@ def create_app(settings: Settings) -> FastAPI:
     @app.delete("/stand-in/faults", status_code=204)
     async def clear() -> None:
         faults.clear()
+
+    @app.get(THROTTLED)
+    async def throttled() -> dict[str, int]:
+        return faults.throttled
 
     return app
 

@@ -1,9 +1,11 @@
 """Faults on demand: the stand-in then fails as the service does on a bad day."""
 
+from collections import Counter
 from typing import Literal
 
 from lpm.local.faults import FaultQueue, RepeatedFault
 
+THROTTLED = "/stand-in/throttled"  # where the stand-in says how many, for whoever stands for Azure Monitor
 Kind = Literal[
     "throttle",  # a publication is rejected with server-busy
     "reject",  # a publication is rejected with ``condition``
@@ -31,10 +33,17 @@ class Fault(RepeatedFault):
 
 
 class Faults(FaultQueue[Fault]):
-    """The faults that are still to come."""
+    """The faults that are still to come. ``throttled``: publications that met one of that kind, by hub."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.throttled: Counter[str] = Counter()
 
     def take(self, *kinds: Kind, hub: str | None = None, partition: int | None = None) -> Fault | None:
         """The first fault of these kinds for this occasion; it is used up by being taken."""
-        return self.take_first(
+        found = self.take_first(
             lambda fault: fault.kind in kinds and fault.hub in (None, hub) and fault.partition in (None, partition)
         )
+        if found and found.kind == "throttle" and hub:
+            self.throttled[hub] += 1
+        return found
