@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from lpm.local import paths
 from soak.record import Record
 
-PARTS = ("convergence", "rounds")  # in their order
+PARTS = ("convergence", "kills", "rounds")  # in their order
 RECORDS = paths.checkout() / "bench" / "soak"
 
 

@@ -11,7 +11,7 @@ from lpm.local.files import write_atomically
 
 
 class Counts(BaseModel):
-    """Counts over all runs. ``faults`` and ``repaired`` are by class, ``kills`` by part."""
+    """Counts over all runs. ``faults``, ``found`` and ``repaired`` are by class."""
 
     rounds: int = 0
     comparisons: int = 0  # of one company in one round
@@ -21,8 +21,6 @@ class Counts(BaseModel):
     faults: dict[str, int] = Field(default_factory=dict)
     found: dict[str, int] = Field(default_factory=dict)
     repaired: dict[str, int] = Field(default_factory=dict)
-    kills: dict[str, int] = Field(default_factory=dict)
-    recovered: dict[str, int] = Field(default_factory=dict)
     failures: list[str] = Field(default_factory=list)  # what went wrong, in words
 
     @classmethod
@@ -36,17 +34,15 @@ class Counts(BaseModel):
 
     @property
     def right(self) -> bool:
-        """No false alarm, every fault found, named and repaired, every kill recovered from."""
-        faults = self.faults == self.found == self.repaired
-        return not self.false_alarms and not self.failures and faults and self.kills == self.recovered
+        """No false alarm, every fault found, named and repaired."""
+        return not self.false_alarms and not self.failures and self.faults == self.found == self.repaired
 
     def __str__(self) -> str:
         faults = sum(self.faults.values())
         return (
             f"{self.rounds} rounds, {self.comparisons} comparisons, {self.in_flight} keys in flight, {self.late} late, "
             f"{self.false_alarms} false alarms; {faults} faults, {sum(self.found.values())} found, "
-            f"{sum(self.repaired.values())} repaired; {sum(self.kills.values())} kills, "
-            f"{sum(self.recovered.values())} recovered"
+            f"{sum(self.repaired.values())} repaired"
         )
 
 

@@ -127,9 +127,14 @@ class Queries:
                 WHERE sendable GROUP BY key_hash, bucket, version)
             WHERE place = 1 GROUP BY bucket"""
 
-    def keys(self, version: int, buckets: Collection[int]) -> str:
-        """Of :company's keys in some buckets, at ``version``: key hash, rows, highest row hash, whether sendable."""
-        return f"""SELECT key_hash, count(*) AS row_count, max(row_hash) AS row_hash, bool_and(sendable) AS sendable
+    def keys(self, version: int, buckets: Collection[int], *, payloads: bool) -> str:
+        """Of :company's keys in some buckets, at ``version``: key hash, rows, highest row hash, whether sendable.
+
+        Then its payload, if ``payloads`` are wanted, else NULL.
+        """
+        payload = "max_by(payload, row_hash)" if payloads else "CAST(NULL AS STRING)"
+        return f"""SELECT key_hash, count(*) AS row_count, max(row_hash) AS row_hash, bool_and(sendable) AS sendable,
+                {payload} AS payload
             FROM ({self._of_company(version, _one_of("bucket", buckets))}) GROUP BY key_hash"""
 
     def key_hashes(self, version: int, first_bucket: int, last_bucket: int) -> str:

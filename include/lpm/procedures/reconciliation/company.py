@@ -24,6 +24,7 @@ from lpm.procedures.reconciliation.source import Source, SourceKey, in_parts
 from lpm.render import names
 
 BUCKETS_AT_ONCE = 2_000  # whose keys are read in one go
+ROWS_WITH_PAYLOADS = 10_000  # of the source; so few are read with their values: asking later reads the table again
 ROWS_KEPT = 20  # differing rows whose values are kept as evidence, of both sides; a row may be large
 IN_FLIGHT_LIMIT = 100_000  # keys; more are not worth asking the change feed about
 WATERMARK_PAUSE_SECONDS = 0.5
@@ -83,8 +84,11 @@ class CompanyReconciliation:
         if cut < 0:
             reason = "the database has no watermark yet"
             return Findings(result.model_copy(update={"verdict": Verdict.SKIPPED, "reason": reason}), ())
-        buckets, compared, in_flight = self._compare_sums(cut)
-        suspects = {each.key_hash: each for each in self._compare_keys(cut, buckets)}
+        expected = self._source.sums(self._company, cut, self._request.since)
+        wanted = None if self._request.since < 0 else sorted(expected)
+        buckets, compared, in_flight = self._compare_buckets(cut, expected, wanted)
+        few = sum(expected[bucket].rows for bucket in buckets if bucket in expected) <= ROWS_WITH_PAYLOADS
+        suspects = {each.key_hash: each for each in self._compare_keys(cut, buckets, payloads=few)}
         if self._request.deep:
             suspects |= {each.key_hash: each for each in self._compare_values(cut, self._request.deep)}
         deep_rows = self._deep_rows  # looking again at what differs is no further row
@@ -106,7 +110,9 @@ class CompanyReconciliation:
         keys = [difference.key_hash for difference in differences[:ROWS_KEPT]]
         if not keys:
             return {}
-        wanted = self._source.rows_of(self._company, cut, keys)
+        known = {key: row.payload for key in keys if (row := self._source_keys.get((cut, key))) and row.payload}
+        unknown = [key for key in keys if key not in known and self._source_keys.get((cut, key), True)]
+        wanted = known | (self._source.rows_of(self._company, cut, unknown) if unknown else {})
         columns = [column.name for column in self._database.config.table.columns]
         found: dict[str, dict[str, str | None]] = {}
         with snapshot(self._database) as state:
@@ -153,14 +159,10 @@ class CompanyReconciliation:
         [(advanced,)] = self._database.query(f"SELECT min(advanced_at) FROM {names.STATE_SCHEMA}.watermark")
         return (now - advanced.replace(tzinfo=UTC)).total_seconds() if advanced else 0.0
 
-    def _compare_sums(self, cut: int) -> tuple[list[int], int, int]:
-        """Buckets that differ, how many were compared, how many keys were in flight."""
-        expected = self._source.sums(self._company, cut, self._request.since)
-        return self._compare_buckets(cut, expected, None if self._request.since < 0 else sorted(expected))
-
     def _compare_buckets(
         self, cut: int, expected: Mapping[int, BucketSum], wanted: Collection[int] | None
     ) -> tuple[list[int], int, int]:
+        """Buckets that differ, how many were compared, how many keys were in flight."""
         with snapshot(self._database) as state:
             found = state.sums(cut, wanted)
             in_flight = state.in_flight(cut, wanted)
@@ -173,9 +175,9 @@ class CompanyReconciliation:
         compared = expected.keys() | found.keys()
         return differing_buckets(expected, found, changed_since), len(compared), len(in_flight)
 
-    def _compare_keys(self, cut: int, buckets: list[int]) -> Iterator[Difference]:
+    def _compare_keys(self, cut: int, buckets: list[int], *, payloads: bool = False) -> Iterator[Difference]:
         for part in in_parts(buckets, BUCKETS_AT_ONCE):
-            source = self._source.keys(self._company, cut, part)
+            source = self._source.keys(self._company, cut, part, payloads=payloads)
             for difference in self._keys_that_differ(cut, part, source):
                 self._source_keys[cut, difference.key_hash] = source.get(difference.key_hash)
                 yield difference

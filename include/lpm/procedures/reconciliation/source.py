@@ -19,12 +19,13 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True)
 class SourceKey:
-    """A key of the source. ``rows`` above 1: the source has the key more than once."""
+    """A key of the source. ``rows`` above 1: the source has the key more than once. ``payload``: if asked for."""
 
     key_hash: str
     row_hash: str
     rows: int
     sendable: bool = True  # False: the stream job makes it a dead letter
+    payload: str | None = None
 
 
 class Source:
@@ -59,18 +60,22 @@ class Source:
                 total[bucket] = total.get(bucket, BucketSum(0, 0)) + found
         return total
 
-    def keys(self, company: str, version: int, buckets: Sequence[int]) -> dict[str, SourceKey]:
-        """The company's keys in some buckets at ``version``."""
+    def keys(
+        self, company: str, version: int, buckets: Sequence[int], *, payloads: bool = False
+    ) -> dict[str, SourceKey]:
+        """The company's keys in some buckets at ``version``, with their payloads if that is wanted."""
+        statement = self.queries.keys(version, buckets, payloads=payloads)
         try:
-            found = self._databricks.run_sql(self.queries.keys(version, buckets), {"company": company}).rows
+            found = self._databricks.run_sql(statement, {"company": company}).rows
         except StatementFailed as error:
             if TOO_MUCH not in str(error) or len(buckets) < 2:
                 raise
             half = len(buckets) // 2
-            return self.keys(company, version, buckets[:half]) | self.keys(company, version, buckets[half:])
+            first = self.keys(company, version, buckets[:half], payloads=payloads)
+            return first | self.keys(company, version, buckets[half:], payloads=payloads)
         keys = (
-            SourceKey(str(key), str(row_hash), int(rows or 0), sendable == "true")
-            for key, rows, row_hash, sendable in found
+            SourceKey(str(key), str(row_hash), int(rows or 0), sendable == "true", payload)
+            for key, rows, row_hash, sendable, payload in found
         )
         return {key.key_hash: key for key in keys}
 

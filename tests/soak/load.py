@@ -1,0 +1,70 @@
+"""A local cloud of its own for the soak, with the pipeline live and traffic that nothing ends."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+
+from lpm.local import paths
+from lpm.local.cloud import airflow, control
+from lpm.local.cloud.parts import ENVIRONMENT, Cloud
+from lpm.local.demo.pipeline import Pipeline
+from lpm.local.demo.traffic import Traffic
+
+FIRST_ROWS = 2_000
+
+
+@contextlib.contextmanager
+def live_cloud(say: Callable[[str], None]) -> Iterator[tuple[Cloud, Pipeline]]:
+    """The cloud is up and its pipeline live; it goes down at the end, its data stay.
+
+    Raises:
+        OSError: the local cloud could not be started.
+    """
+    folder = paths.home() / "soak" / "cloud"
+    cloud = control.up(say, folder)
+    try:
+        state, endpoints = cloud.state, cloud.endpoints
+        os.environ.update(airflow.environment(folder / "airflow", state, endpoints, cloud.config, ENVIRONMENT))
+        pipeline = Pipeline.of(cloud)
+        pipeline.source.create(FIRST_ROWS)
+        pipeline.run_dag("go_live", {"reason": "soak"})
+        yield cloud, pipeline
+    finally:
+        control.down(say, folder)
+
+
+class LastingTraffic(threading.Thread):
+    """Traffic that goes on through kills: when a dying workspace refused a statement, new traffic begins.
+
+    Args:
+        pipeline: Where to.
+        inserted: Rows of an insert.
+        seconds: Between two inserts.
+    """
+
+    def __init__(self, pipeline: Pipeline, inserted: int, seconds: float) -> None:
+        super().__init__(name="lasting traffic", daemon=True)
+        self._pipeline, self._inserted, self._seconds = pipeline, inserted, seconds
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """The thread's work."""
+        source = self._pipeline.source
+        while not self._stopped.is_set():
+            with contextlib.suppress(Exception):  # the workspace is away; it comes back
+                first = FIRST_ROWS + source.version() * self._inserted
+                traffic = Traffic(source, first, None, self._inserted, self._seconds)
+                traffic.start()
+                while traffic.is_alive() and not self._stopped.wait(1):
+                    pass
+                traffic.stop()
+                traffic.join()
+            self._stopped.wait(1)
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self.join()
