@@ -166,6 +166,19 @@ def test_without_benchmarks_the_page_says_so(facts: Facts) -> None:
     assert "was not there when this site was built" in page.text
 
 
+def test_the_page_of_benchmarks_tells_what_the_soak_has_seen(facts: Facts) -> None:
+    kills = {"kill 1 of kafka": {"recovery_seconds": 4.2}, "kill 9 of kafka": {"recovery_seconds": 31.6}}
+    counts = {"rounds": 7, "comparisons": 56, "in_flight": 3, "false_alarms": 1}
+    counts |= {"faults": {"stale": 2}, "found": {"stale": 2}, "repaired": {"stale": 1}}
+    soak = {"kills": json.dumps(kills), "rounds": json.dumps(counts)}
+    pages = {page.path: page.text for page in build.render_pages(replace(facts, soak=soak))}
+    page = pages["reference/benchmarks.md"]
+    assert "After each of 2 kills" in page
+    assert "| kafka | 2 | 32 s |" in page
+    assert "**1 false alarms**" in page
+    assert "| stale | 2 | 2 | 1 |" in page
+
+
 def test_hostile_names_are_text(facts: Facts) -> None:
     company = facts.config.companies[0].model_copy(update={"name": "<script>alert(1)</script> | **x**"})
     config = facts.config.model_copy(update={"companies": (company, *facts.config.companies[1:])})

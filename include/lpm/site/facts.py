@@ -30,6 +30,7 @@ class Facts:
         environments: Names of the environments whose DAGs and evidence the site is about.
         evidence: By environment; one that cannot be reached is not in it, and the pages say so.
         benchmarks: ``bench/results.json`` as text, None when it is not there.
+        soak: The records of ``bench/soak``, as text, by part.
     """
 
     config: Config
@@ -40,6 +41,7 @@ class Facts:
     environments: tuple[str, ...]
     evidence: Mapping[str, EvidenceReader] = field(default_factory=dict)
     benchmarks: str | None = None
+    soak: Mapping[str, str] = field(default_factory=dict)
 
     def environment(self, name: str) -> Environment:
         """The configuration of one of the environments."""

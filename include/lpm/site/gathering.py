@@ -11,6 +11,7 @@ from lpm.site.dag_facts import CHECKOUT, read_procedures
 from lpm.site.facts import EvidenceReader, Facts
 
 RESULTS = CHECKOUT / "bench" / "results.json"
+SOAK = CHECKOUT / "bench" / "soak"
 
 
 class FolderEvidence:
@@ -57,4 +58,5 @@ def gather(
         environments=environments,
         evidence=evidence,
         benchmarks=RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else None,
+        soak={file.stem: file.read_text(encoding="utf-8") for file in sorted(SOAK.glob("*.json"))},
     )
