@@ -21,6 +21,7 @@ from lpm.procedures.reconciliation.source import Source
 from lpm.render import names
 
 ROWS = 120
+COMPANIES = 4  # enough for rows to move between; each costs every round some statements
 
 
 class World:
@@ -29,8 +30,9 @@ class World:
     def __init__(self, databricks: DatabricksClient, postgres: Server) -> None:
         mark = f"r{uuid4().hex[:6]}"
         self.databricks = databricks
-        self.config: Config = load_config()
-        local = self.config.environment("local")
+        config = load_config()
+        self.config: Config = config.model_copy(update={"companies": config.companies[:COMPANIES]})
+        local = config.environment("local")
         schemas = {"source_schema": f"{mark}_gold", "pipeline_schema": f"{mark}_lpm"}
         databases = {
             company.id: Database(server="local", database=f"{mark}_{number}")
