@@ -3,16 +3,14 @@
 One local cloud serves all end-to-end tests, in their order: each leaves the pipeline running.
 """
 
-import contextlib
 import os
 import signal
 
-import psutil
 import pytest
 from equality import assert_equal
 
+from killing import child, kill_tree
 from lpm.local.cloud.parts import Cloud
-from lpm.local.cloud.status import status
 from lpm.local.cloud.supervision import Supervisor
 from lpm.local.demo.pipeline import Pipeline, wait_until
 from lpm.local.demo.traffic import Traffic
@@ -32,12 +30,6 @@ def ends_well(pipeline: Pipeline, running: Traffic) -> None:
     running.join()
     assert running.failure is None
     assert_equal(pipeline)
-
-
-def child(cloud: Cloud, begins: str) -> int:
-    """Process id of a run or a router."""
-    children = [each for part in status(cloud).parts for each in part.children if each.name.startswith(begins)]
-    return children[0].pid if children else 0
 
 
 def test_go_live_brings_the_rows_that_were_there_before(pipeline: Pipeline) -> None:
@@ -115,14 +107,6 @@ def test_nothing_is_lost_when_a_part_is_killed(cloud: Cloud, pipeline: Pipeline,
     running = traffic(pipeline, first, rounds=5)
     kill_tree(Supervisor(cloud.folder, cloud.state).programs()[victim].pid)
     ends_well(pipeline, running)
-
-
-def kill_tree(pid: int) -> None:
-    """Kill a process and what it started, as a machine that loses power does."""
-    process = psutil.Process(pid)
-    for each in [*process.children(recursive=True), process]:
-        with contextlib.suppress(psutil.NoSuchProcess):  # it ended by itself meanwhile
-            each.kill()
 
 
 @pytest.mark.parametrize("part", ["stream", "router"])

@@ -2,11 +2,9 @@
 
 import contextlib
 import random
-import signal
 import time
 
-import psutil
-
+from killing import child, kill_tree
 from lpm.local.cloud.parts import Cloud
 from lpm.local.cloud.status import status
 from lpm.local.demo.pipeline import Pipeline, wait_until
@@ -50,7 +48,7 @@ def _kill(cloud: Cloud, pipeline: Pipeline, number: int) -> tuple[float, int]:
     with LastingTraffic(pipeline, INSERTED, TRAFFIC_SECONDS):
         time.sleep(random.Random(number).uniform(2, 10))  # a random moment
         killed = _process(cloud, name)
-        _kill_tree(killed)
+        kill_tree(killed)
         begun = time.monotonic()
         wait_until(lambda: _is_back(cloud, name, killed), name, RECOVERY_SECONDS)
         pipeline.wait_for_version(_version(pipeline))
@@ -63,11 +61,9 @@ def _kill(cloud: Cloud, pipeline: Pipeline, number: int) -> tuple[float, int]:
 
 def _process(cloud: Cloud, name: str) -> int:
     """The process of a part or child, 0 while it has none."""
-    parts = status(cloud).parts
     if name in CHILDREN:
-        children = [child for part in parts for child in part.children]
-        return next((child.pid for child in children if child.name.startswith(CHILDREN[name])), 0)
-    return next(part.pid for part in parts if part.name == name)
+        return child(cloud, CHILDREN[name])
+    return next(part.pid for part in status(cloud).parts if part.name == name)
 
 
 def _is_back(cloud: Cloud, name: str, killed: int) -> bool:
@@ -86,11 +82,3 @@ def _version(pipeline: Pipeline) -> int:
 
     wait_until(asked, "the workspace", RECOVERY_SECONDS)
     return found[-1]
-
-
-def _kill_tree(pid: int) -> None:
-    """Kill a process and what it started, as a machine that loses power does."""
-    process = psutil.Process(pid)
-    for each in [*process.children(recursive=True), process]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            each.send_signal(signal.SIGKILL)

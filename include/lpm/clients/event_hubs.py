@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ENDPOINT, CA_FILE = "event_hubs_endpoint", "event_hubs_ca_file"  # keys of the Airflow connection's extra, local only
 THROTTLED, TOO_LARGE = "server-busy", "link:message-size-exceeded"
-HOPELESS = frozenset({"unauthorized-access", "not-found"})  # waiting does not mend these
+HOPELESS = frozenset({"unauthorized-access", "not-found", TOO_LARGE})  # waiting does not mend these
 NEXT_STEPS = {
     "unauthorized-access": "give the identity of the Airflow connection the role Azure Event Hubs Data Sender on the "
     "hub (bootstrap does, from azure.airflow_object_id; a new role takes minutes), or with kafka_auth: "
@@ -314,7 +314,7 @@ class _Sending:
                 return action(self._client)
             except self._failure as error:
                 condition = _condition(error)
-                if wait is None or condition == TOO_LARGE or condition in HOPELESS:
+                if wait is None or condition in HOPELESS:
                     raise self._hub.error(what, error) from error
                 log.warning("%s %s: %s; next try in %.1f s", self._hub, what, _reason(error), wait)
                 if condition != THROTTLED:

@@ -74,6 +74,7 @@ class Meters:
     def __init__(self, platform: "Platform") -> None:
         self._platform = platform
         self._samples: deque[Sample] = deque(maxlen=round(KEPT_SECONDS / SAMPLE_SECONDS))
+        self._http = httpx.Client(trust_env=False)  # kept: a new one reads all certificates of the machine
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep_sampling, daemon=True, name="metrics")
 
@@ -86,6 +87,7 @@ class Meters:
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._http.close()
 
     def answer(self, resource: Resource, query: Mapping[str, str]) -> Json:
         """What Azure Monitor answers for a resource.
@@ -182,7 +184,7 @@ class Meters:
         if not address:
             return {}
         try:
-            answer = httpx.get(f"{address}{THROTTLED}", trust_env=False).raise_for_status()
+            answer = self._http.get(f"{address}{THROTTLED}").raise_for_status()
         except httpx.HTTPError as error:
             log.warning("no sample of throttled requests: %s", error)
             return None

@@ -1,7 +1,7 @@
 """Faults of every class, made in the companies' databases and on the way there, as an accident or a person would."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, create_engine, text
@@ -74,14 +74,12 @@ class FaultMaker:
         """A row changes in the source, and the event gets lost on its way into the database."""
         with self._losing(company, key):
             self._pipeline.source.update(self._row_of(key), self._free)
-            self._pipeline.wait_for_version(self._pipeline.source.version())
         return Fault(company.id, key, Kind.STALE)
 
     def lose_delete(self, company: Company, key: str) -> Fault:
         """A row is deleted in the source, and the event gets lost on its way into the database."""
         with self._losing(company, key):
             self._pipeline.source.delete(self._row_of(key))
-            self._pipeline.wait_for_version(self._pipeline.source.version())
         return Fault(company.id, key, Kind.EXTRA)
 
     def edit(self, company: Company, key: str) -> Fault:
@@ -108,11 +106,9 @@ class FaultMaker:
         self._insert(taker, self._row(giver, key), key)
         return Fault(taker.id, key, Kind.MISROUTED)
 
-    @contextmanager
-    def stopped_watermark(self, company: Company) -> Iterator[None]:
+    def stopped_watermark(self, company: Company) -> AbstractContextManager[None]:
         """The company's watermark stands still meanwhile, whatever heartbeats arrive; its rows go on."""
-        with self._swallowing(company, f"UPDATE ON {names.STATE_SCHEMA}.watermark FOR EACH ROW"):
-            yield
+        return self._swallowing(company, f"UPDATE ON {names.STATE_SCHEMA}.watermark FOR EACH ROW")
 
     def close(self) -> None:
         """End the connections."""
@@ -124,9 +120,11 @@ class FaultMaker:
 
     @contextmanager
     def _losing(self, company: Company, key: str) -> Iterator[None]:
+        """What is committed for the key meanwhile gets lost; ends when all else has arrived."""
         inbox = names.inbox_table(self._pipeline.config)
         with self._swallowing(company, f"INSERT ON {inbox} FOR EACH ROW WHEN (NEW.key_hash = '{key}')"):
             yield
+            self._pipeline.wait_for_version(self._pipeline.source.version())
 
     @contextmanager
     def _swallowing(self, company: Company, what: str) -> Iterator[None]:

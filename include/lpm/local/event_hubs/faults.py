@@ -33,7 +33,7 @@ class Fault(RepeatedFault):
 
 
 class Faults(FaultQueue[Fault]):
-    """The faults that are still to come. ``throttled``: publications that met one of that kind, by hub."""
+    """The faults that are still to come. ``throttled``: publications that were, by hub."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,9 +41,6 @@ class Faults(FaultQueue[Fault]):
 
     def take(self, *kinds: Kind, hub: str | None = None, partition: int | None = None) -> Fault | None:
         """The first fault of these kinds for this occasion; it is used up by being taken."""
-        found = self.take_first(
+        return self.take_first(
             lambda fault: fault.kind in kinds and fault.hub in (None, hub) and fault.partition in (None, partition)
         )
-        if found and found.kind == "throttle" and hub:
-            self.throttled[hub] += 1
-        return found

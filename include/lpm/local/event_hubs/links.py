@@ -109,6 +109,7 @@ class Publisher(IncomingLink):
         if fault:
             match kind:
                 case "throttle":
+                    self._faults.throttled[hub] += 1
                     raise server_busy()
                 case "reject":
                     raise AmqpError(fault.condition, "The publication is rejected on demand.")
