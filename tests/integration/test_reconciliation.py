@@ -346,20 +346,21 @@ def test_once_a_day_a_round_makes_the_ledger_short_and_forgets_old_deletions(
     assert {result.verdict for result in reconcile(4)} == {Verdict.PASS}
 
 
-Told = Callable[[datetime], tuple[str, ...]]
-NOW = datetime.now(UTC)  # what is proven has the time at which it was
+Told = Callable[[int], tuple[str, ...]]
 
 
 @pytest.fixture
 def told(world: World, store: EvidenceStore) -> Told:
-    """A round at a moment, as the DAG does it but without waiting and repairing: what people are told."""
+    """A round some hours later, as the DAG does it but without waiting and repairing: what people are told."""
+    begin = datetime.now(UTC)  # of this test, not of the module: what is proven bears the real time
     reconciliation = {"wait_seconds": 0.0, "grace_seconds": 0.0}
     pipeline = world.config.pipeline
     changed = pipeline.model_copy(update={"reconciliation": pipeline.reconciliation.model_copy(update=reconciliation)})
     config = world.config.model_copy(update={"pipeline": changed})
     rules = Rules(config, load_alerts(), world.environment, "reconcile")
 
-    def one_round(moment: datetime) -> tuple[str, ...]:
+    def one_round(hours: int) -> tuple[str, ...]:
+        moment = begin + timedelta(hours=hours)
         wanted = Wanted(f"round at {moment:%H:%M}", moment, every_bucket=True, repair=False)
         this_round = Round(config, world.environment, world.databricks, store, wanted)
         moved, results = this_round.bring_ledger_forward(), []
@@ -377,39 +378,39 @@ def told(world: World, store: EvidenceStore) -> Told:
 
 def test_a_ledger_that_disagrees_is_told_once_and_over_when_it_is_right(world: World, told: Told) -> None:
     company = world.companies[0].id
-    assert told(NOW) == ()
+    assert told(hours=0) == ()
     ledger_table = f"{world.environment.pipeline_schema}.ledger"
     world.sql(f"UPDATE {ledger_table} SET row_count = row_count + 1 WHERE company = '{company}' AND row_count > 0")
-    assert told(NOW + timedelta(hours=1)) == (f"fired: ledger-disagrees about company {company}",)
-    assert told(NOW + timedelta(hours=2)) == (f"resolved: ledger-disagrees about company {company}",)
+    assert told(hours=1) == (f"fired: ledger-disagrees about company {company}",)
+    assert told(hours=2) == (f"resolved: ledger-disagrees about company {company}",)
 
 
 def test_a_watermark_that_stands_is_told(world: World, told: Told) -> None:
     company = world.companies[1]
-    assert told(NOW) == ()
+    assert told(hours=0) == ()
     version = world.version()
     world.insert(4_000, 5)
     world.tamper(company, "UPDATE lpm.watermark SET advanced_at = advanced_at - interval '1 hour'")
-    assert told(NOW + timedelta(hours=1)) == (f"fired: watermark-stuck about company {company.id}",)
+    assert told(hours=1) == (f"fired: watermark-stuck about company {company.id}",)
     world.deliver(version + 1, world.version())
-    assert told(NOW + timedelta(hours=2)) == (f"resolved: watermark-stuck about company {company.id}",)
+    assert told(hours=2) == (f"resolved: watermark-stuck about company {company.id}",)
 
 
 def test_a_company_that_was_not_proven_for_too_long_is_told(world: World, told: Told) -> None:
     company = world.companies[2]
-    assert told(NOW) == ()
+    assert told(hours=0) == ()
     world.tamper(company, "UPDATE lpm.watermark SET version = -1")
-    assert told(NOW + timedelta(hours=2)) == (), "three hours are not over"
-    assert f"fired: not-verified about company {company.id}" in told(NOW + timedelta(hours=4))
+    assert told(hours=2) == (), "three hours are not over"
+    assert f"fired: not-verified about company {company.id}" in told(hours=4)
 
 
 def test_a_company_that_cannot_be_compared_is_told_when_the_next_round_cannot_either(world: World, told: Told) -> None:
     company = world.companies[3]
-    assert told(NOW) == ()
+    assert told(hours=0) == ()
     world.tamper(company, "ALTER TABLE {target} RENAME TO away")
     try:
-        assert told(NOW + timedelta(hours=1)) == (), "the next round usually can"
-        assert f"fired: reconcile-error about company {company.id}" in told(NOW + timedelta(hours=2))
+        assert told(hours=1) == (), "the next round usually can"
+        assert f"fired: reconcile-error about company {company.id}" in told(hours=2)
     finally:
         world.tamper(company, "ALTER TABLE dbo.away RENAME TO tdr_streaming")
-    assert f"resolved: reconcile-error about company {company.id}" in told(NOW + timedelta(hours=3))
+    assert f"resolved: reconcile-error about company {company.id}" in told(hours=3)
