@@ -9,7 +9,7 @@ from blob_server import blob_server
 
 from lpm.clients.evidence import EvidenceError, EvidenceStore
 from lpm.clients.unrouted import unrouted_events
-from lpm.config import load_config
+from lpm.config import Environment, load_config
 
 CONFIG = load_config()
 NOW = datetime.now(UTC)
@@ -18,6 +18,13 @@ LINES = '{"key": "A-1"}\n{"key": "B-1"}\n'
 
 def name(day: datetime, shard: str = "shard-01") -> str:
     return f"{shard}/{day:%Y/%m/%d}/0_1.json"
+
+
+def prod_with_a_connection_of_its_own() -> Environment:
+    """Airflow keeps a store for each connection name: one that another test left would look for a managed identity."""
+    prod = CONFIG.environment("prod")
+    evidence = prod.evidence.model_copy(update={"connection": f"account_{uuid.uuid4().hex}"})
+    return prod.model_copy(update={"evidence": evidence})
 
 
 @pytest.fixture(params=["local", "azure"])
@@ -32,13 +39,12 @@ def place(request, monkeypatch, tmp_path):
 
         yield CONFIG.environment("local"), put
         return
-    prod = CONFIG.environment("prod")
-    evidence = prod.evidence.model_copy(update={"connection": f"account_{uuid.uuid4().hex}"})
+    prod = prod_with_a_connection_of_its_own()
     storage = prod.storage.model_copy(update={"unrouted_container": "evidence"})  # the container that the server has
     with blob_server() as server:
         connection = json.dumps({"conn_type": "adls", "extra": {"connection_string": server.connection_string}})
-        monkeypatch.setenv(f"AIRFLOW_CONN_{evidence.connection.upper()}", connection)
-        environment = prod.model_copy(update={"evidence": evidence, "storage": storage})
+        monkeypatch.setenv(f"AIRFLOW_CONN_{prod.evidence.connection.upper()}", connection)
+        environment = prod.model_copy(update={"storage": storage})
         yield environment, EvidenceStore(environment).write
 
 
@@ -59,4 +65,4 @@ def test_a_container_that_cannot_be_read_is_no_empty_one(monkeypatch):
     with pytest.raises(EvidenceError, match=r"LPM_UNROUTED is not set\nNext step"):
         unrouted_events(CONFIG, CONFIG.environment("local"), "A-1", NOW)
     with pytest.raises(EvidenceError, match="role Storage Blob Data Reader"):
-        unrouted_events(CONFIG, CONFIG.environment("prod"), "A-1", NOW)
+        unrouted_events(CONFIG, prod_with_a_connection_of_its_own(), "A-1", NOW)
