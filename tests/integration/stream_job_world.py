@@ -1,15 +1,15 @@
 """A source table, hubs and settings of the stream job for one test, on real Delta and Kafka; and what a target does."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
@@ -63,8 +63,8 @@ class World:
         self.variables = {"LPM_EVENT_HUBS_SECRET": kafka.connection_string}
         self.counts: dict[int, BatchCounts] = {}
         self.topics = sorted({route.topic for route in self.settings.routes})
-        admin = AdminClient(kafka.client_settings())
-        made = admin.create_topics([NewTopic(topic, num_partitions=PARTITIONS) for topic in self.topics])
+        self.admin = AdminClient(kafka.client_settings())
+        made = self.admin.create_topics([NewTopic(topic, num_partitions=PARTITIONS) for topic in self.topics])
         for done in made.values():
             done.result()
         for statement in rendering.tables_sql(self.config, self.environment):
@@ -144,15 +144,22 @@ class World:
         return [event for event in self.messages() if event.body["op"] == "heartbeat"]
 
     def messages(self) -> list[Event]:
+        """All messages of all hubs until now, hub by hub, partition by partition, in their order."""
+        ends = self._ends()
         consumer = Consumer({**self.kafka.client_settings(), "group.id": self.id, "enable.auto.commit": False})
         try:
-            found: list[Event] = []
-            for topic in self.topics:
-                for partition in range(PARTITIONS):
-                    found += list(_read(consumer, topic, partition))
-            return found
+            consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in ends])
+            found = list(_read(consumer, ends))
         finally:
             consumer.close()
+        return sorted(found, key=lambda event: (event.topic, event.partition, event.offset))
+
+    def _ends(self) -> dict[tuple[str, int], int]:
+        """The offset after the last message of each partition that has one."""
+        partitions = [TopicPartition(topic, partition) for topic in self.topics for partition in range(PARTITIONS)]
+        asked = self.admin.list_offsets(dict.fromkeys(partitions, OffsetSpec.latest()))
+        ends = {(place.topic, place.partition): answer.result().offset for place, answer in asked.items()}
+        return {place: end for place, end in ends.items() if end}
 
     def dead_letters(self) -> list[Any]:
         return self.spark.table(self.settings.dead_letter_table).collect()
@@ -191,13 +198,15 @@ def applied(events: list[Event]) -> dict[str, dict[str, str]]:
     return state
 
 
-def _read(consumer: Consumer, topic: str, partition: int) -> Iterator[Event]:
-    low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
-    consumer.assign([TopicPartition(topic, partition, low)])
-    position = low
-    while position < high:
+def _read(consumer: Consumer, ends: Mapping[tuple[str, int], int]) -> Iterator[Event]:
+    missing = dict(ends)
+    while missing:
         message = consumer.poll(10)
-        assert message is not None, f"nothing arrives from {topic}-{partition} at {position} of {high}"
+        assert message is not None, f"nothing arrives any more; expected the messages before {missing}"
         assert message.error() is None, message.error()
-        position = message.offset() + 1
-        yield Event(topic, partition, message.offset(), json.loads(message.value()))
+        event = Event(message.topic(), message.partition(), message.offset(), json.loads(message.value()))
+        place = event.topic, event.partition
+        if event.offset < ends[place]:
+            yield event
+        if event.offset >= ends[place] - 1:
+            missing.pop(place, None)

@@ -20,7 +20,8 @@ ROUNDS = 1_000
 FAULT_EVERY, STUCK_EVERY = 3, 25  # rounds
 STUCK = "watermark"  # a fault of no row
 INSERTED, TRAFFIC_SECONDS = 100, 8.0  # rows of an insert, and between two: two cores then still reconcile in seconds
-ROUNDS_OF_TRAFFIC = 40  # then the traffic pauses, and every value is compared
+ROUNDS_OF_TRAFFIC = 40  # then the traffic pauses, and every value of every company is compared
+COMPANIES = 2  # that a round compares, another choice each time: a company costs 5 to 10 s on two cores under load
 GRACE_SECONDS = 2.0
 
 Report = Callable[[str], None]
@@ -36,9 +37,10 @@ def run(record: Record) -> None:
     counts = Counts.read(record.path)
     with live_cloud(record.say) as (cloud, pipeline), closing(FaultMaker(pipeline, pipeline.addresses(cloud))) as maker:
         while counts.rounds < ROUNDS:
+            keys = maker.prepare(pipeline.source.version())
             with LastingTraffic(pipeline, INSERTED, TRAFFIC_SECONDS):
                 for _ in range(min(ROUNDS_OF_TRAFFIC, ROUNDS - counts.rounds)):
-                    _Soaked(pipeline, maker, counts, record.say).round()
+                    _Soaked(pipeline, maker, keys, counts, record.say).round()
                     counts.write(record.path)
             if different := [verdict.company for verdict in pipeline.catch_up() if not verdict.equal]:
                 counts.failures.append(f"round {counts.rounds}: {', '.join(different)} differ after the traffic")
@@ -49,16 +51,19 @@ def run(record: Record) -> None:
 
 
 class _Soaked:
-    """One round."""
+    """One round. ``keys``: by company, of rows that nothing else touches; each serves one fault."""
 
-    def __init__(self, pipeline: Pipeline, maker: FaultMaker, counts: Counts, report: Report) -> None:
-        self._pipeline, self._maker = pipeline, maker
+    def __init__(
+        self, pipeline: Pipeline, maker: FaultMaker, keys: dict[str, list[str]], counts: Counts, report: Report
+    ) -> None:
+        self._pipeline, self._maker, self._keys = pipeline, maker, keys
         self._counts, self._report = counts, report
         self._number = counts.rounds + 1
         self._random = random.Random(self._number)
+        self._companies = self._random.sample(pipeline.config.tenants, COMPANIES)
 
     def round(self) -> None:
-        """Perhaps a fault, then a comparison of every company."""
+        """Perhaps a fault in the first of the companies, then a comparison of each."""
         begun = time.monotonic()
         if self._number % STUCK_EVERY == 0:
             self._round_with_a_stuck_watermark()
@@ -74,7 +79,7 @@ class _Soaked:
     def _round_with_a_stuck_watermark(self) -> None:
         """One company's watermark stands: its result says so and proves nothing newer, the others are as ever."""
         counts = self._counts
-        company = self._random.choice(self._pipeline.config.tenants)
+        company = self._companies[0]
         counts.faults = counted(counts.faults, STUCK)
         source = self._pipeline.source
         with self._maker.stopped_watermark(company):
@@ -102,7 +107,7 @@ class _Soaked:
         ledger = this_round.bring_ledger_forward()
         if ledger.faults:
             self._fail(f"the ledger disagreed with its table: {ledger.faults[:3]}")
-        return [this_round.reconcile(company, ledger) for company in self._pipeline.config.companies]
+        return [this_round.reconcile(company, ledger) for company in self._companies]
 
     def _judge(self, result: CompanyResult, fault: Fault | None) -> None:
         counts = self._counts
@@ -127,10 +132,9 @@ class _Soaked:
         self._report(f"round {self._number}: {what}")
 
     def _fault(self) -> Fault:
-        """A fault of a random class in a random company, on rows that nothing else touches."""
-        keys = self._maker.prepare(self._pipeline.source.version())
-        company, other = self._random.sample(self._pipeline.config.tenants, 2)
-        key = self._random.choice(keys[company.id])
+        """A fault of a random class, on a row that nothing else touches."""
+        company, other = self._companies
+        key = self._keys[company.id].pop()
         makers: list[Callable[[], Fault]] = [
             lambda: self._maker.delete(company, key),
             lambda: self._maker.lose_change(company, key),
@@ -138,7 +142,7 @@ class _Soaked:
             lambda: self._maker.duplicate(company, key),
             lambda: self._maker.edit(company, key),
             lambda: self._maker.edit_hash(company, key),
-            lambda: self._maker.copy(company, key, other),
+            lambda: self._maker.copy(other, self._keys[other.id].pop(), company),
         ]
         fault = self._random.choice(makers)()
         self._counts.faults = counted(self._counts.faults, fault.kind.value)
