@@ -4,7 +4,7 @@ Ours compares a Delta table with a company's PostgreSQL database: the ledger's s
 cannot read Delta without a Databricks cluster, so they get the source's rows as a second PostgreSQL table, in the same
 server. Each side is told the key and all columns. Every measurement is a process of its own; its peak memory is told.
 
-``python -m bench.reconcile 10000000`` measures another number of rows; `python -m bench reconcile` takes 1,000,000.
+``bench.reconcile_10m`` does the same with ten times the rows.
 """
 
 import json
@@ -40,9 +40,9 @@ DATABASE, PEERS_TABLE = "lpm_bench", "bench_source"
 TOUCHED = (100, 1_000, 10_000)  # rows that a commit changes before the round that must cost in proportion to it
 
 
-def run(rows: int = ROWS) -> list[Result]:
+def run(rows: int = ROWS, repetitions: int = REPETITIONS, command: str = COMMAND) -> list[Result]:
     """Measure ours and both peers with no difference and with some, then ours after small and large commits."""
-    with _world(rows) as world:
+    with _world(rows, repetitions, command) as world:
         results = world.compare("equal")
         world.make_differences()
         results += world.compare(f"{DIFFERENCES} differences")
@@ -55,6 +55,8 @@ class World:
     """A source on the stand-in, its rows in a target and in a table for the peers."""
 
     rows: int
+    repetitions: int
+    command: str
     config: Config
     environment: dict[str, str]
     database: str  # SQLAlchemy URL
@@ -70,8 +72,8 @@ class World:
         """Ours against both peers."""
         columns = ",".join(column.name for column in self.config.table.columns)
         key = ",".join(self.config.table.key)
-        peers = {name: [self._child(name, key, columns) for _ in range(REPETITIONS)] for name in PEERS}
-        ours = [self.ours() for _ in range(REPETITIONS)]
+        peers = {name: [self._child(name, key, columns) for _ in range(self.repetitions)] for name in PEERS}
+        ours = [self.ours() for _ in range(self.repetitions)]
         what = f"reconcile {self.rows:,} rows, {state}"
         return [self._result(f"{what}, against {name}", ours, measured) for name, measured in peers.items()]
 
@@ -97,7 +99,7 @@ class World:
 
     def cost_by_change(self) -> list[Result]:
         """Seconds of a round that looks only at what changed, beside one that looks at everything."""
-        everything = median(seconds for seconds, _ in (self.ours() for _ in range(REPETITIONS)))
+        everything = median(seconds for seconds, _ in (self.ours() for _ in range(self.repetitions)))
         results = []
         for touched in TOUCHED:
             since = self.source.version()
@@ -109,17 +111,17 @@ class World:
                 )
             with psycopg.connect(self._plain()) as connection:
                 connection.execute(f"UPDATE lpm.watermark SET version = {self.source.version()}")
-            measured = [self.ours(since)[0] for _ in range(REPETITIONS)]
+            measured = [self.ours(since)[0] for _ in range(self.repetitions)]
             name = f"reconcile {self.rows:,} rows after about {touched:,} were rewritten, changed buckets only"
             unit = "s (lower is better; the floor is the round that compares every bucket)"
-            results.append(result(name, unit, measured, [everything] * len(measured), COMMAND))
+            results.append(result(name, unit, measured, [everything] * len(measured), self.command))
         return results
 
     def _result(self, name: str, ours: list[tuple[float, float]], peer: list[tuple[float, float]]) -> Result:
         values = [self.rows / seconds for seconds, _ in ours]
         floors = [self.rows / seconds for seconds, _ in peer]
         memory = f"rows/s; peak {max(m for _, m in ours):.0f} MiB against {max(m for _, m in peer):.0f} MiB"
-        return result(name, memory, values, floors, COMMAND)
+        return result(name, memory, values, floors, self.command)
 
     def _child(self, what: str, *arguments: str) -> tuple[float, float]:
         done = subprocess.run(
@@ -142,7 +144,7 @@ class World:
 
 
 @contextmanager
-def _world(rows: int) -> Iterator[World]:
+def _world(rows: int, repetitions: int, command: str) -> Iterator[World]:
     config = load_config()
     local, company = config.environment("local"), config.companies[0]
     token = secrets.token_hex(16)
@@ -159,7 +161,7 @@ def _world(rows: int) -> Iterator[World]:
             ),
         }
         process = processes.start(
-            [*stand_in, "--folder", str(folder / "databricks")],
+            [*stand_in, "--large", "--memory", "2g", "--folder", str(folder / "databricks")],
             folder / "databricks.log",
             env={**os.environ, "PYTHONPATH": str(ROOT / "include"), **environment},
         )
@@ -172,7 +174,7 @@ def _world(rows: int) -> Iterator[World]:
             workspace = WorkspaceClient(host=f"http://127.0.0.1:{port}", token=token)
             table = names.source_table(config, local)
             source = DemoSource(workspace, local.databricks.warehouse_id, table, config.table, (company,))
-            world = World(rows, config, environment, server.url(DATABASE), source, folder)
+            world = World(rows, repetitions, command, config, environment, server.url(DATABASE), source, folder)
             _fill(world, config)
             yield world
         finally:
@@ -233,8 +235,3 @@ def _copy(world: World, config: Config, files: Path) -> None:
         connection.execute(f"CREATE UNIQUE INDEX ON {target} ({key})")  # the peers search by key
     with psycopg.connect(world.database.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")
-
-
-if __name__ == "__main__":
-    for line in run(int(sys.argv[1]) if len(sys.argv) > 1 else ROWS):
-        print(line)

@@ -62,8 +62,7 @@ class _Spelling:
 _SPELLINGS: Mapping[Dialect, _Spelling] = {
     "postgresql": _Spelling(
         isolation="REPEATABLE READ",
-        hash_sum=f"sum(('x' || encode(substring(lpm_row_hash FROM 1 FOR {HASH_BYTES}), 'hex'))"
-        f"::bit({8 * HASH_BYTES})::bigint)",
+        hash_sum=f"sum(substring(lpm_row_hash FROM 1 FOR {HASH_BYTES})::bigint)",  # this cast: PostgreSQL 18
         tombstone_bucket="get_byte(key_hash, 0) * 256 + get_byte(key_hash, 1)",
         bucket_is_one_of="{bucket} IN (SELECT json_array_elements_text(CAST(:buckets AS json))::integer)",
         is_own="{column} IS NOT DISTINCT FROM :company",

@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, required=True, help="state, tables, volumes and logs")
     parser.add_argument("--warehouse", default="local", help="id of the SQL warehouse")
     parser.add_argument("--memory", default="1g", help="heap of the JVM that runs statements")
+    parser.add_argument("--large", action="store_true", help="for statements over millions of rows, not many over few")
     parser.add_argument("--job-memory", default="1g", help="heap of the JVM of each run")
     options = parser.parse_args(arguments)
     if not (token := os.environ.get(TOKEN_VARIABLE)):
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
         token=token,
         warehouse_id=options.warehouse,
         memory=options.memory,
+        large=options.large,
         job_memory=options.job_memory,
         pace=pace(os.environ),
     )

@@ -4,6 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -58,6 +59,14 @@ class BothSides:
     target: Mapping[str, str | None] | None
 
 
+@dataclass(frozen=True)
+class _TargetSums:
+    """Of one state of the database: the sums at the cut by bucket, and the keys changed since."""
+
+    sums: Mapping[int, BucketSum]
+    in_flight: Collection[str]
+
+
 class CompanyReconciliation:
     """Compares one company's database with the source at ``through``, or at its watermark if that is lower."""
 
@@ -84,26 +93,25 @@ class CompanyReconciliation:
         if cut < 0:
             reason = "the database has no watermark yet"
             return Findings(result.model_copy(update={"verdict": Verdict.SKIPPED, "reason": reason}), ())
-        expected = self._source.sums(self._company, cut, self._request.since)
-        wanted = None if self._request.since < 0 else sorted(expected)
-        buckets, compared, in_flight = self._compare_buckets(cut, expected, wanted)
+        expected, found = self._sums(cut)
+        buckets = differing_buckets(expected, found.sums, self._changed_since(cut, found.in_flight))
         few = sum(expected[bucket].rows for bucket in buckets if bucket in expected) <= ROWS_WITH_PAYLOADS
         suspects = {each.key_hash: each for each in self._compare_keys(cut, buckets, payloads=few)}
         if self._request.deep:
             suspects |= {each.key_hash: each for each in self._compare_values(cut, self._request.deep)}
         deep_rows = self._deep_rows  # looking again at what differs is no further row
         differences = tuple(self._explained(cut, self._confirmed(cut, suspects)))
-        found = {
+        figures = {
             "verdict": Verdict.DIFFER if differences else Verdict.PASS,
-            "buckets": compared,
+            "buckets": len(expected.keys() | found.sums.keys()),
             "differing_buckets": len(buckets),
-            "in_flight": in_flight,
+            "in_flight": len(found.in_flight),
             "late": len(suspects) - len(differences),
             "deep_rows": deep_rows,
             "differences": dict(Counter(difference.kind.value for difference in differences)),
             "seconds": time.monotonic() - begun,
         }
-        return Findings(result.model_copy(update=found), differences, self._rows_of(cut, differences))
+        return Findings(result.model_copy(update=figures), differences, self._rows_of(cut, differences))
 
     def _rows_of(self, cut: int, differences: Sequence[Difference]) -> dict[str, BothSides]:
         """What both sides have for the first of the differing keys."""
@@ -142,7 +150,8 @@ class CompanyReconciliation:
 
     def buckets_that_differ(self, expected: Mapping[int, BucketSum], buckets: Collection[int]) -> list[int]:
         """Which of the buckets differ now, at this cut, from the sums that the source has there."""
-        return self._compare_buckets(self._through, expected, buckets)[0]
+        found = self._target_sums(self._through, buckets)
+        return differing_buckets(expected, found.sums, self._changed_since(self._through, found.in_flight))
 
     def keys_that_differ(self, buckets: list[int]) -> Iterator[Difference]:
         """The keys of some buckets that differ now, at this cut."""
@@ -159,21 +168,28 @@ class CompanyReconciliation:
         [(advanced,)] = self._database.query(f"SELECT min(advanced_at) FROM {names.STATE_SCHEMA}.watermark")
         return (now - advanced.replace(tzinfo=UTC)).total_seconds() if advanced else 0.0
 
-    def _compare_buckets(
-        self, cut: int, expected: Mapping[int, BucketSum], wanted: Collection[int] | None
-    ) -> tuple[list[int], int, int]:
-        """Buckets that differ, how many were compared, how many keys were in flight."""
+    def _sums(self, cut: int) -> tuple[dict[int, BucketSum], "_TargetSums"]:
+        """What the source has at the cut, and what the database has. Of all buckets: each engine sums meanwhile."""
+        if self._request.since >= 0:
+            expected = self._source.sums(self._company, cut, self._request.since)
+            return expected, self._target_sums(cut, sorted(expected))
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            asked = beside.submit(self._source.sums, self._company, cut)
+            found = self._target_sums(cut, None)
+            return asked.result(), found
+
+    def _target_sums(self, cut: int, buckets: Collection[int] | None) -> "_TargetSums":
         with snapshot(self._database) as state:
-            found = state.sums(cut, wanted)
-            in_flight = state.in_flight(cut, wanted)
+            return _TargetSums(state.sums(cut, buckets), state.in_flight(cut, buckets))
+
+    def _changed_since(self, cut: int, in_flight: Collection[str]) -> dict[int, BucketSum]:
+        """What the keys in flight were worth at the cut."""
         if len(in_flight) > IN_FLIGHT_LIMIT:
             raise RuntimeError(
                 f"company {self._company!r}: {len(in_flight)} keys have changed since version {cut}, more than "
                 f"{IN_FLIGHT_LIMIT}\nNext step: trigger reconcile for this company alone; the cut is newer then."
             )
-        changed_since = self._source.still_there(self._company, cut, in_flight) if in_flight else {}
-        compared = expected.keys() | found.keys()
-        return differing_buckets(expected, found, changed_since), len(compared), len(in_flight)
+        return self._source.still_there(self._company, cut, in_flight) if in_flight else {}
 
     def _compare_keys(self, cut: int, buckets: list[int], *, payloads: bool = False) -> Iterator[Difference]:
         for part in in_parts(buckets, BUCKETS_AT_ONCE):
