@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 # The JVM of statements is at rest most of the time and shares the machine with everything else. Measured over 30 small
 # commits on two busy processors: the quick compiler alone answers in half the time and needs 110 MB less. Garbage goes
-# every few minutes, and what it took goes back to the machine. (Over a million rows it takes three times as long.)
+# every few minutes, and what it took goes back to the machine.
 SMALL_JAVA = (
-    *("-XX:TieredStopAtLevel=1", "-XX:MaxNewSize=160m", "-XX:MinHeapFreeRatio=10", "-XX:MaxHeapFreeRatio=25"),
+    *(spark.QUICK_COMPILER, "-XX:MaxNewSize=160m", "-XX:MinHeapFreeRatio=10", "-XX:MaxHeapFreeRatio=25"),
     *("-XX:-ShrinkHeapInSteps", "-XX:TrimNativeHeapInterval=60000"),
 )
 HEALTH = "/stand-in/health"
@@ -39,7 +39,7 @@ class StandIn:
     token: str
     warehouse_id: str = "local"
     memory: str = "1g"  # heap of the JVM that runs statements
-    large: bool = False  # its compiler: for statements over millions of rows, not for many over few
+    large: bool = False  # that JVM is for statements over millions of rows, not for many over few
     job_memory: str = "1g"  # heap of each run's JVM
     pace: Pace = field(default_factory=Pace)
 
