@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from lpm.clients.databricks import DatabricksClient
 from lpm.clients.evidence import EvidenceStore
+from lpm.config import Company
 from lpm.local.demo.faults import FIRST_NUMBER, ROWS, Fault, FaultMaker
 from lpm.local.demo.pipeline import Pipeline
 from lpm.procedures.reconciliation.result import CompanyResult, Verdict
@@ -36,8 +37,8 @@ def run(record: Record) -> None:
     """
     counts = Counts.read(record.path)
     with live_cloud(record.say) as (cloud, pipeline), closing(FaultMaker(pipeline, pipeline.addresses(cloud))) as maker:
+        keys: dict[str, list[str]] = {}
         while counts.rounds < ROUNDS:
-            keys = maker.prepare(pipeline.source.version())
             with LastingTraffic(pipeline, INSERTED, TRAFFIC_SECONDS):
                 for _ in range(min(ROUNDS_OF_TRAFFIC, ROUNDS - counts.rounds)):
                     _Soaked(pipeline, maker, keys, counts, record.say).round()
@@ -134,16 +135,21 @@ class _Soaked:
     def _fault(self) -> Fault:
         """A fault of a random class, on a row that nothing else touches."""
         company, other = self._companies
-        key = self._keys[company.id].pop()
         makers: list[Callable[[], Fault]] = [
-            lambda: self._maker.delete(company, key),
-            lambda: self._maker.lose_change(company, key),
-            lambda: self._maker.lose_delete(company, key),
-            lambda: self._maker.duplicate(company, key),
-            lambda: self._maker.edit(company, key),
-            lambda: self._maker.edit_hash(company, key),
-            lambda: self._maker.copy(other, self._keys[other.id].pop(), company),
+            lambda: self._maker.delete(company, self._key(company)),
+            lambda: self._maker.lose_change(company, self._key(company)),
+            lambda: self._maker.lose_delete(company, self._key(company)),
+            lambda: self._maker.duplicate(company, self._key(company)),
+            lambda: self._maker.edit(company, self._key(company)),
+            lambda: self._maker.edit_hash(company, self._key(company)),
+            lambda: self._maker.copy(other, self._key(other), company),
         ]
         fault = self._random.choice(makers)()
         self._counts.faults = counted(self._counts.faults, fault.kind.value)
         return fault
+
+    def _key(self, company: Company) -> str:
+        """A key that no fault has had. When a company's are used up, new rows are made for all."""
+        if not self._keys.get(company.id):
+            self._keys.update(self._maker.prepare(self._pipeline.source.version()))
+        return self._keys[company.id].pop()

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -43,14 +43,17 @@ _CONF = {
     "spark.ui.showConsoleProgress": "false",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
-    "spark.driver.extraJavaOptions": JAVA_OPTIONS,
 }
 # They print, in thousands of characters, every error that pyspark raises as an exception anyway.
 _REPEATING_LOGGERS = ("SQLQueryContextLogger", "DataFrameQueryContextLogger")
 
 
 def session(
-    warehouse: Path, app: str, memory: str = "1g", extra_conf: Mapping[str, str] | None = None
+    warehouse: Path,
+    app: str,
+    memory: str = "1g",
+    extra_conf: Mapping[str, str] | None = None,
+    java_options: Sequence[str] = (),
 ) -> "SparkSession":
     """The Spark session of this process, its catalog filled from ``warehouse``.
 
@@ -58,6 +61,7 @@ def session(
         warehouse: Folder of the tables; made when absent. May contain blanks.
         app: Name of the application, as seen in logs.
         memory: Heap of the JVM, such as ``"1g"``.
+        java_options: Options of the JVM beside the ones that all local sessions share.
         extra_conf: Settings that add to, or override, the ones all local sessions share.
     """
     from pyspark.sql import SparkSession
@@ -72,6 +76,7 @@ def session(
         **_CONF,
         "spark.sql.warehouse.dir": str(_plain(warehouse)),
         "spark.driver.memory": memory,
+        "spark.driver.extraJavaOptions": " ".join([JAVA_OPTIONS, *java_options]),
         "spark.driver.extraClassPath": os.pathsep.join(map(str, spark_jars(_say_nothing))),
         **(extra_conf or {}),
     }

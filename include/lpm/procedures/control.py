@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 
 from lpm.clients.azure_resource_manager import AzureError, ResourceManager
 from lpm.clients.databricks import DatabricksClient, Job
@@ -119,6 +120,10 @@ def stream_job(environment: Environment, databricks: DatabricksClient) -> Job:
     raise ProcedureError(f"there is no Databricks job {name}\nNext step: run deploy_stream, which creates it.")
 
 
+def _has_ended(databricks: DatabricksClient, run_id: int) -> bool:
+    return not databricks.run(run_id).is_active
+
+
 def end_runs(databricks: DatabricksClient, job: Job) -> tuple[str, ...]:
     """Cancel the job's active runs and wait until they have ended."""
     runs = databricks.active_runs(job.id)
@@ -126,7 +131,7 @@ def end_runs(databricks: DatabricksClient, job: Job) -> tuple[str, ...]:
         databricks.cancel_run(run.id)
     for run in runs:
         wait_until(
-            lambda run=run: not databricks.run(run.id).is_active,  # type: ignore[misc]
+            partial(_has_ended, databricks, run.id),
             f"end of run {run.id} of {job.name}",
             RUN_END_SECONDS,
             f"see {run.page}; cancel it there.",

@@ -1,7 +1,7 @@
 """Event Hubs as topics of the local Kafka broker."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -86,7 +86,7 @@ class Hubs:
         asked = self._ask(lambda: self._client.list_offsets({part: OffsetSpec.latest() for part in parts}))
         found: dict[str, dict[int, int]] = {}
         for part, future in asked.items():
-            end = self._ask(lambda future=future: future.result(TIMEOUT_SECONDS))  # type: ignore[misc]
+            end = self._ask(partial(future.result, TIMEOUT_SECONDS))
             found.setdefault(part.topic, {})[part.partition] = end.offset
         return found
 

@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 # commits on two busy processors: the quick compiler alone answers in half the time and needs 110 MB less. Garbage goes
 # every few minutes, and what it took goes back to the machine.
 SMALL_JAVA = (
-    *(spark.QUICK_COMPILER, "-XX:MaxNewSize=160m", "-XX:MinHeapFreeRatio=10", "-XX:MaxHeapFreeRatio=25"),
-    *("-XX:-ShrinkHeapInSteps", "-XX:TrimNativeHeapInterval=60000"),
+    spark.QUICK_COMPILER,
+    "-XX:MaxNewSize=160m",
+    "-XX:MinHeapFreeRatio=10",
+    "-XX:MaxHeapFreeRatio=25",
+    "-XX:-ShrinkHeapInSteps",
+    "-XX:TrimNativeHeapInterval=60000",
 )
 HEALTH = "/stand-in/health"
 
@@ -57,12 +61,13 @@ def create_app(stand_in: StandIn) -> FastAPI:
             "spark.driver.maxResultSize": "128m",  # far more than a statement may return
             # A long statement holds two slots; others go on in the rest. Their threads share the processors.
             "spark.master": "local[8]",
-            "spark.driver.extraJavaOptions": " ".join([spark.JAVA_OPTIONS, *([] if stand_in.large else SMALL_JAVA)]),
             "spark.cleaner.periodicGC.interval": "3min",
             "spark.default.parallelism": "2",
             "spark.sql.leafNodeDefaultParallelism": "2",
         }
-        return spark.session(folders.warehouse, "databricks-stand-in", stand_in.memory, conf)
+        return spark.session(
+            folders.warehouse, "databricks-stand-in", stand_in.memory, conf, () if stand_in.large else SMALL_JAVA
+        )
 
     warehouse = Warehouse(mounts, start_spark)
 

@@ -82,10 +82,9 @@ def entry_point(package: str, name: str) -> Callable[[], object]:
 
 
 def _run(launch: Launch) -> None:
-    from lpm.local.spark import JAVA_OPTIONS, QUICK_COMPILER, session
+    from lpm.local.spark import QUICK_COMPILER, session
 
-    java = {"spark.driver.extraJavaOptions": f"{JAVA_OPTIONS} {QUICK_COMPILER}"}
-    spark = session(launch.warehouse, launch.app, launch.memory, {**java, **launch.spark_conf})
+    spark = session(launch.warehouse, launch.app, launch.memory, launch.spark_conf, [QUICK_COMPILER])
     # The wheel must bring its own code: this checkout, where the same package lies beside lpm, leaves the path.
     checkout = str(Path(lpm.__file__).parents[1])
     sys.path[:] = [*map(str, launch.libraries), *(path for path in sys.path if path != checkout)]

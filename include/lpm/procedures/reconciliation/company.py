@@ -94,7 +94,7 @@ class CompanyReconciliation:
             reason = "the database has no watermark yet"
             return Findings(result.model_copy(update={"verdict": Verdict.SKIPPED, "reason": reason}), ())
         expected, found = self._sums(cut)
-        buckets = differing_buckets(expected, found.sums, self._changed_since(cut, found.in_flight))
+        buckets = self._differing_buckets(cut, expected, found)
         few = sum(expected[bucket].rows for bucket in buckets if bucket in expected) <= ROWS_WITH_PAYLOADS
         suspects = {each.key_hash: each for each in self._compare_keys(cut, buckets, payloads=few)}
         if self._request.deep:
@@ -150,8 +150,7 @@ class CompanyReconciliation:
 
     def buckets_that_differ(self, expected: Mapping[int, BucketSum], buckets: Collection[int]) -> list[int]:
         """Which of the buckets differ now, at this cut, from the sums that the source has there."""
-        found = self._target_sums(self._through, buckets)
-        return differing_buckets(expected, found.sums, self._changed_since(self._through, found.in_flight))
+        return self._differing_buckets(self._through, expected, self._target_sums(self._through, buckets))
 
     def keys_that_differ(self, buckets: list[int]) -> Iterator[Difference]:
         """The keys of some buckets that differ now, at this cut."""
@@ -168,7 +167,7 @@ class CompanyReconciliation:
         [(advanced,)] = self._database.query(f"SELECT min(advanced_at) FROM {names.STATE_SCHEMA}.watermark")
         return (now - advanced.replace(tzinfo=UTC)).total_seconds() if advanced else 0.0
 
-    def _sums(self, cut: int) -> tuple[dict[int, BucketSum], "_TargetSums"]:
+    def _sums(self, cut: int) -> tuple[dict[int, BucketSum], _TargetSums]:
         """What the source has at the cut, and what the database has. Of all buckets: each engine sums meanwhile."""
         if self._request.since >= 0:
             expected = self._source.sums(self._company, cut, self._request.since)
@@ -178,18 +177,19 @@ class CompanyReconciliation:
             found = self._target_sums(cut, None)
             return asked.result(), found
 
-    def _target_sums(self, cut: int, buckets: Collection[int] | None) -> "_TargetSums":
+    def _target_sums(self, cut: int, buckets: Collection[int] | None) -> _TargetSums:
         with snapshot(self._database) as state:
             return _TargetSums(state.sums(cut, buckets), state.in_flight(cut, buckets))
 
-    def _changed_since(self, cut: int, in_flight: Collection[str]) -> dict[int, BucketSum]:
-        """What the keys in flight were worth at the cut."""
+    def _differing_buckets(self, cut: int, expected: Mapping[int, BucketSum], found: _TargetSums) -> list[int]:
+        in_flight = found.in_flight
         if len(in_flight) > IN_FLIGHT_LIMIT:
             raise RuntimeError(
                 f"company {self._company!r}: {len(in_flight)} keys have changed since version {cut}, more than "
                 f"{IN_FLIGHT_LIMIT}\nNext step: trigger reconcile for this company alone; the cut is newer then."
             )
-        return self._source.still_there(self._company, cut, in_flight) if in_flight else {}
+        changed_since = self._source.still_there(self._company, cut, in_flight) if in_flight else {}
+        return differing_buckets(expected, found.sums, changed_since)
 
     def _compare_keys(self, cut: int, buckets: list[int], *, payloads: bool = False) -> Iterator[Difference]:
         for part in in_parts(buckets, BUCKETS_AT_ONCE):
