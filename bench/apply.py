@@ -25,6 +25,7 @@ from psycopg import sql
 
 from lpm.clients.target_database import TargetDatabase
 from lpm.config import Company, Config, TableContract, load_config
+from lpm.contract.envelope import bucket_of
 from lpm.local.postgres import Server
 from lpm.render import names
 from lpm.render.targets import INBOX_FIELDS, postgresql
@@ -132,7 +133,7 @@ class Bench:
             "info_companyid": self.company.id,
             "key": key_text,
             "key_hash": key_hash,
-            "bucket": int(key_hash[:4], 16),
+            "bucket": bucket_of(key_hash),
             "version": self.version,
             "rank": 1,
             "row_hash": _sha256(payload),

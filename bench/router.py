@@ -15,7 +15,7 @@ import pyarrow as pa
 from bench.result import Result, rate, result
 
 from lpm.config import Company, Config, load_config
-from lpm.contract.envelope import EVENT_FIELDS, NUMBER_FIELDS
+from lpm.contract.envelope import EVENT_FIELDS, NUMBER_FIELDS, bucket_of
 from lpm.local.router.compiling import compile_query
 from lpm.local.router.engine import Engine
 from lpm.local.router.hub import MAX_EVENTS
@@ -99,7 +99,7 @@ def _event(config: Config, number: int) -> bytes:
         "info_companyid": f"C-{number % (COMPANIES + 1)}",
         "key": key,
         "key_hash": key_hash,
-        "bucket": int(key_hash[:4], 16),
+        "bucket": bucket_of(key_hash),
         "version": 7,
         "rank": 1,
         "row_hash": hashlib.sha256(payload.encode()).hexdigest(),

@@ -16,9 +16,10 @@ from lpm.clients.databricks import DatabricksClient
 from lpm.clients.event_hubs import EventHub
 from lpm.clients.evidence import EvidenceStore
 from lpm.clients.target_database import TargetDatabaseError
-from lpm.clients.target_snapshot import snapshot
+from lpm.clients.target_snapshot import BUCKETS_BY_INDEX, snapshot
 from lpm.config import load_config
 from lpm.config.alerts import load_alerts
+from lpm.contract.envelope import BUCKETS
 from lpm.local import processes
 from lpm.local.postgres import Server
 from lpm.procedures.alerts.evaluation import Rules
@@ -30,6 +31,7 @@ from lpm.procedures.reconciliation.repair import Repairer
 from lpm.procedures.reconciliation.result import CompanyResult, Verdict, VerifiedThrough
 from lpm.procedures.reconciliation.round import Round, Wanted
 from lpm.procedures.reconciliation.settling import first_still_differing
+from lpm.procedures.reconciliation.source import in_parts
 from lpm.procedures.reconciliation.telling import Found, finish_round
 from lpm.render.names import EVIDENCE_VARIABLE
 
@@ -310,6 +312,20 @@ def test_a_snapshot_stays_one_state_while_the_database_changes(world: World) -> 
         assert state.sums(10**9) == before
     with snapshot(world.databases[company.id]) as state:
         assert state.sums(10**9) != before
+
+
+def test_many_buckets_are_read_by_another_way_that_says_the_same(world: World) -> None:
+    cut, even = world.version(), range(0, BUCKETS, 2)
+    assert len(even) > BUCKETS_BY_INDEX
+    world.sql(world.merge_statement(0, 60, generation=2))
+    world.deliver(cut + 1, world.version())
+    with snapshot(world.databases[world.companies[0].id]) as state:
+        sums, in_flight = state.sums(cut, even), state.in_flight(cut, even)
+        parts = list(in_parts(even, BUCKETS_BY_INDEX))
+        assert sums == {bucket: total for part in parts for bucket, total in state.sums(cut, part).items()}
+        assert in_flight == frozenset().union(*(state.in_flight(cut, part) for part in parts))
+        assert 0 < len(sums) < len(state.sums(cut))
+        assert 0 < len(in_flight) < len(state.in_flight(cut))
 
 
 def test_a_database_without_watermark_is_skipped_and_verified_no_further(world: World) -> None:

@@ -5,7 +5,7 @@ and keys leave the database; they are made by its own engine.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,16 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from lpm.clients.target_database import TargetDatabase
+from lpm.contract.envelope import BUCKETS, bucket_of
 from lpm.contract.values import Value, normalised
 from lpm.render import names
 from lpm.render.reconciliation import HASH_BYTES
 from lpm.render.targets import DIALECTS, Dialect
 
 ROWS_AT_ONCE = 1_000
+# Of 65,536. For so many the index takes as long as reading the whole table once, measured with 2 million rows in
+# PostgreSQL: 0.4 of it for half as many, 1.5 for twice as many.
+BUCKETS_BY_INDEX = 4_000
 
 
 @dataclass(frozen=True)
@@ -109,18 +113,21 @@ class TargetSnapshot:
 
     def sums(self, version: int, buckets: Collection[int] | None = None) -> dict[int, BucketSum]:
         """The sums of rows whose version is not above ``version``; buckets without rows are absent."""
+        asked, wanted = _asked(buckets), _wanted(buckets)
         query = f"""SELECT lpm_bucket, count(*), {self._spelling.hash_sum} FROM {self._target}
-            WHERE lpm_version <= :version {self._in("lpm_bucket", buckets)} GROUP BY lpm_bucket"""
-        found = self._read(query, version=version, buckets=buckets)
-        return {int(bucket): BucketSum(int(rows), int(total)) for bucket, rows, total in found}
+            WHERE lpm_version <= :version {self._in("lpm_bucket", asked)} GROUP BY lpm_bucket"""
+        found = self._read(query, version=version, buckets=asked)
+        return {int(bucket): BucketSum(int(rows), int(total)) for bucket, rows, total in found if bucket in wanted}
 
     def in_flight(self, version: int, buckets: Collection[int] | None = None) -> frozenset[str]:
         """Hashes of the keys that a version above ``version`` has already changed or deleted."""
-        tombstones = self._in(self._spelling.tombstone_bucket, buckets)
+        asked, wanted = _asked(buckets), _wanted(buckets)
+        tombstones = self._in(self._spelling.tombstone_bucket, asked)
         query = f"""SELECT lpm_key_hash FROM {self._target}
-            WHERE lpm_version > :version {self._in("lpm_bucket", buckets)}
+            WHERE lpm_version > :version {self._in("lpm_bucket", asked)}
             UNION ALL SELECT key_hash FROM {names.STATE_SCHEMA}.tombstone WHERE version > :version {tombstones}"""
-        return frozenset(bytes(key).hex() for (key,) in self._read(query, version=version, buckets=buckets))
+        found = (bytes(key).hex() for (key,) in self._read(query, version=version, buckets=asked))
+        return frozenset(key for key in found if bucket_of(key) in wanted)
 
     def keys(self, buckets: Collection[int]) -> dict[str, TargetKey]:
         """The live rows of some buckets by key hash."""
@@ -149,3 +156,12 @@ class TargetSnapshot:
         if buckets is not None:
             values["buckets"] = json.dumps(list(buckets))
         return [tuple(row) for row in self._connection.execute(text(query), values)]
+
+
+def _asked(buckets: Collection[int] | None) -> Collection[int] | None:
+    """The buckets that the database is asked for, None for all."""
+    return None if buckets is None or len(buckets) > BUCKETS_BY_INDEX else buckets
+
+
+def _wanted(buckets: Collection[int] | None) -> Container[int]:
+    return range(BUCKETS) if buckets is None else frozenset(buckets)

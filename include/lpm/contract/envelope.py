@@ -38,6 +38,8 @@ NO_COMPANY = "no_company"
 NO_KEY = "no_key"
 NON_FINITE = "non_finite:"
 
+BUCKETS = 65_536  # the first two bytes of a key hash
+
 TIMESTAMP_FORMAT = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'"
 
 
@@ -100,6 +102,11 @@ def row_expressions(table: TableContract) -> RowExpressions:
         + " END",
         row_json=_json(table.columns, keep_non_finite=True),
     )
+
+
+def bucket_of(key_hash: str) -> int:
+    """The bucket of a key hash in hexadecimal, as ``RowExpressions.bucket`` says it in Spark SQL."""
+    return int(key_hash[:4], 16)
 
 
 def dead_letter_reasons(table: TableContract) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, create_engine, text
 
 from lpm.config import Company
+from lpm.contract.envelope import bucket_of
 from lpm.local.demo.pipeline import Pipeline
 from lpm.procedures.reconciliation.comparison import Kind
 from lpm.render import names
@@ -161,7 +162,7 @@ class FaultMaker:
             return dict(zip(columns, connection.execute(text(query), {"key": key}).one(), strict=True))
 
     def _insert(self, company: Company, row: dict[str, object], key: str) -> None:
-        values = list({**row, "lpm_key_hash": bytes.fromhex(key), "lpm_bucket": int(key[:4], 16)}.items())
+        values = list({**row, "lpm_key_hash": bytes.fromhex(key), "lpm_bucket": bucket_of(key)}.items())
         listed = ", ".join(f'"{name}"' for name, _ in values)
         markers = ", ".join(f":v{index}" for index in range(len(values)))
         parameters = {f"v{index}": value for index, (_, value) in enumerate(values)}

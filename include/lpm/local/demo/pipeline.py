@@ -130,7 +130,7 @@ class Pipeline:
         """Wait until every company has the source's latest version, then compare every value."""
         version = self.source.version()
         self.wait_for_version(version)
-        return [verify(self.source, company, database, version) for company, database in self.databases.items()]
+        return verify(self.source, self.databases, version)
 
     def company_states(self, pool: ThreadPoolExecutor, source_version: int) -> list[CompanyState]:
         """The state of every company, asked at the same time."""

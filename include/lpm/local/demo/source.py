@@ -15,6 +15,7 @@ from lpm.config import Column, Company, TableContract
 from lpm.contract.envelope import literal, quoted, row_expressions, spark_type
 
 ATTEMPTS, CONFLICT = 10, "io.delta.exceptions.Concurrent"
+ROWS_OF_A_FILE = 100_000
 UNKNOWN_COMPANY = "C-9999"  # configured nowhere: its rows belong into the unrouted output
 
 
@@ -148,7 +149,8 @@ class Source:
         ]
         named = [f"{value} AS {quoted(column.name)}" for value, column in zip(values, self.table.columns, strict=True)]
         number = ["id AS number"] if with_number else []
-        return f"SELECT {', '.join(named + number)} FROM range({first}, {first + count})"
+        files = 1 + count // ROWS_OF_A_FILE  # Spark writes one for each processor otherwise, however few the rows
+        return f"SELECT {', '.join(named + number)} FROM range({first}, {first + count}, 1, {files})"
 
 
 def _value(table: TableContract, column: Column, generation: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lpm.clients.target_database import TargetDatabase
 from lpm.config import Company, TableContract
-from lpm.contract.envelope import literal, row_expressions
+from lpm.contract.envelope import row_expressions
 from lpm.contract.values import Value, normalised, typed_row
 from lpm.local.demo.source import Source
 
@@ -40,25 +40,36 @@ class Verdict:
         return not self.differences
 
 
-def verify(source: Source, company: Company, database: TargetDatabase, version: int) -> Verdict:
-    """Compare one company's rows of the source at ``version`` with its database."""
-    expected = dict(_source_rows(source, company, version))
-    names = [column.name for column in source.table.columns]
-    found = {key_hash: {name: normalised(row[name]) for name in names} for key_hash, row in database.rows(source.table)}
-    return Verdict(company.id, len(expected), tuple(_differences(source.table, expected, found)))
+def verify(source: Source, databases: Mapping[Company, TargetDatabase], version: int) -> list[Verdict]:
+    """Compare each company's rows of the source at ``version`` with its database."""
+    expected = _source_rows(source, version)
+    return [
+        _verdict(source.table, company, expected.get(company.id, {}), database)
+        for company, database in databases.items()
+    ]
 
 
-def _source_rows(source: Source, company: Company, version: int) -> Iterator[tuple[str, Mapping[str, Value]]]:
+def _verdict(table: TableContract, company: Company, expected: Rows, database: TargetDatabase) -> Verdict:
+    names = [column.name for column in table.columns]
+    found = {key_hash: {name: normalised(row[name]) for name in names} for key_hash, row in database.rows(table)}
+    return Verdict(company.id, len(expected), tuple(_differences(table, expected, found)))
+
+
+def _source_rows(source: Source, version: int) -> Mapping[str, Rows]:
+    """By company. One statement for all: each reads the whole table."""
     row = row_expressions(source.table)
     statement = f"""
-        SELECT {row.key_hash}, payload
+        SELECT company, {row.key_hash}, payload
         FROM (SELECT {row.key} AS key, {row.payload} AS payload, {row.company} AS company
               FROM {source.table_name} VERSION AS OF {version})
-        WHERE company = {literal(company.id)} AND key IS NOT NULL"""
-    for key_hash, payload in source.sql(statement):
+        WHERE company IS NOT NULL AND key IS NOT NULL"""
+    found: dict[str, dict[str, Mapping[str, Value]]] = {}
+    for company, key_hash, payload in source.sql(statement):
+        assert company is not None
         assert key_hash is not None
         assert payload is not None
-        yield key_hash, typed_row(source.table, json.loads(payload))
+        found.setdefault(company, {})[key_hash] = typed_row(source.table, json.loads(payload))
+    return found
 
 
 def _differences(table: TableContract, expected: Rows, found: Rows) -> Iterator[Difference]:

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 
 from lpm.clients.databricks import StatementFailed
 from lpm.clients.target_database import TargetDatabase
-from lpm.clients.target_snapshot import BucketSum, TargetSnapshot, snapshot
+from lpm.clients.target_snapshot import BucketSum, snapshot
+from lpm.contract.envelope import bucket_of
 from lpm.contract.values import text_of, typed_row
 from lpm.procedures.reconciliation.comparison import (
     Difference,
@@ -124,7 +125,7 @@ class CompanyReconciliation:
         columns = [column.name for column in self._database.config.table.columns]
         found: dict[str, dict[str, str | None]] = {}
         with snapshot(self._database) as state:
-            for bucket in sorted({int(key[:4], 16) for key in keys}):
+            for bucket in sorted({bucket_of(key) for key in keys}):
                 found |= {
                     key: dict(zip(columns, map(text_of, values), strict=True))
                     for key, values in state.rows(bucket, bucket)
@@ -214,13 +215,13 @@ class CompanyReconciliation:
 
     def _again(self, cut: int, suspects: Collection[str]) -> Iterator[Difference]:
         """Those of the suspects that differ now; the source is asked only about keys that it was not asked about."""
-        unknown = {int(key[:4], 16) for key in suspects if (cut, key) not in self._source_keys}
+        unknown = {bucket_of(key) for key in suspects if (cut, key) not in self._source_keys}
         for part in in_parts(sorted(unknown), BUCKETS_AT_ONCE):
             found = self._source.keys(self._company, cut, part)
             wanted = set(part)
-            self._source_keys |= {(cut, key): found.get(key) for key in suspects if int(key[:4], 16) in wanted}
-        for part in in_parts(sorted({int(key[:4], 16) for key in suspects}), BUCKETS_AT_ONCE):
-            here = {key for key in suspects if part[0] <= int(key[:4], 16) <= part[-1]}
+            self._source_keys |= {(cut, key): found.get(key) for key in suspects if bucket_of(key) in wanted}
+        for part in in_parts(sorted({bucket_of(key) for key in suspects}), BUCKETS_AT_ONCE):
+            here = {key for key in suspects if part[0] <= bucket_of(key) <= part[-1]}
             known = {key: row for key in here if (row := self._source_keys[cut, key]) is not None}
             yield from self._keys_that_differ(cut, part, known, here)
 
@@ -229,7 +230,7 @@ class CompanyReconciliation:
         table = self._database.config.table
         for first, last, payloads in self._source.rows(self._company, cut, deep.first, deep.last):
             with snapshot(self._database) as state:
-                in_flight = self._in_flight_of_range(state, cut, first, last)
+                in_flight = state.in_flight(cut, range(first, last + 1))
                 for key_hash, values in state.rows(first, last):
                     self._deep_rows += 1
                     payload = payloads.get(key_hash)
@@ -237,9 +238,6 @@ class CompanyReconciliation:
                         continue  # the sums have judged whether it belongs here
                     if columns := differing_columns(table, typed_row(table, json.loads(payload)), values):
                         yield Difference(key_hash, Kind.CORRUPT, columns=columns)
-
-    def _in_flight_of_range(self, state: TargetSnapshot, cut: int, first: int, last: int) -> frozenset[str]:
-        return state.in_flight(cut, None if last - first > BUCKETS_AT_ONCE else range(first, last + 1))
 
     def _confirmed(self, cut: int, suspects: Mapping[str, Difference]) -> Iterator[Difference]:
         """Those that still differ after the grace period."""
@@ -258,7 +256,7 @@ class CompanyReconciliation:
         yield from self._values_again(cut, {key: deep[key] for key in remaining})
 
     def _values_again(self, cut: int, deep: Mapping[str, Difference]) -> Iterator[Difference]:
-        for bucket in sorted({int(key[:4], 16) for key in deep}):
+        for bucket in sorted({bucket_of(key) for key in deep}):
             for each in self._compare_values(cut, Slice(bucket, bucket)):
                 if each.key_hash in deep:
                     yield each

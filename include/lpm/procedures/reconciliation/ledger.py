@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lpm.clients.databricks import DatabricksClient
-from lpm.procedures.reconciliation.source import BUCKETS, Source
+from lpm.contract.envelope import BUCKETS, bucket_of
+from lpm.procedures.reconciliation.source import Source
 from lpm.procedures.record import Record
 
 
@@ -30,7 +31,7 @@ class Slice:
     @classmethod
     def around(cls, keys: Collection[str]) -> "Slice":
         """The smallest range that has the buckets of all those keys (hashes in hexadecimal), at least one."""
-        return cls(int(min(keys)[:4], 16), int(max(keys)[:4], 16))
+        return cls(bucket_of(min(keys)), bucket_of(max(keys)))
 
     @property
     def buckets(self) -> range:

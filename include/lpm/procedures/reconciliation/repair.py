@@ -15,7 +15,7 @@ from lpm.clients.event_hubs import EventHub, OutgoingEvent
 from lpm.clients.target_database import TargetDatabase
 from lpm.clients.target_snapshot import snapshot
 from lpm.config import Company, TableContract
-from lpm.contract.envelope import EVENT_FIELDS
+from lpm.contract.envelope import EVENT_FIELDS, bucket_of
 from lpm.contract.sequence import Op, Rank
 from lpm.procedures.reconciliation.ledger import Slice
 from lpm.procedures.reconciliation.source import Source, in_parts
@@ -112,7 +112,7 @@ class Repairer:
 
     def _events(self, done: Repair, keys: Sequence[str], there: Mapping[str, str | None]) -> Iterator[OutgoingEvent]:
         for key_hash in keys:
-            bucket = int(key_hash[:4], 16)
+            bucket = bucket_of(key_hash)
             if key_hash not in there:
                 done.deletes += 1
                 value = _delete(self._database.config.table, self._company, key_hash, done.version + 1)
@@ -136,7 +136,7 @@ def _delete(table: TableContract, company: Company, key_hash: str, version: int)
         "op": str(Op.DELETE),
         "info_companyid": company.id,
         "key_hash": key_hash,
-        "bucket": int(key_hash[:4], 16),
+        "bucket": bucket_of(key_hash),
         "version": version,
         "rank": int(Rank.DELETE),
         "emitted_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),

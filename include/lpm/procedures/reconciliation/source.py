@@ -10,7 +10,6 @@ from lpm.clients.target_snapshot import BucketSum
 from lpm.config import Config, Environment
 from lpm.render.reconciliation import Queries
 
-BUCKETS = 65_536  # two bytes of the key hash
 KEYS_AT_ONCE = 5_000  # in one statement
 TOO_MUCH = "Inline byte limit exceeded"  # how Databricks refuses a result of more than 25 MiB
 

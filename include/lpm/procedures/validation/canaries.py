@@ -13,6 +13,7 @@ from lpm.clients.event_hubs import EventHub, OutgoingEvent
 from lpm.clients.target_database import RowState, TargetDatabase
 from lpm.config import Company, Config, Environment
 from lpm.config.test_plan import TestPlan
+from lpm.contract.envelope import bucket_of
 from lpm.contract.values import typed_row
 from lpm.procedures.outcome import ProcedureError
 from lpm.procedures.reconciliation.comparison import differing_columns
@@ -194,7 +195,7 @@ class Canaries:
         """Send events to the canary's partition of its shard's hub."""
         outgoing = [
             OutgoingEvent(
-                partition_of(company, int(str(event["key_hash"])[:4], 16)),
+                partition_of(company, bucket_of(str(event["key_hash"]))),
                 json.dumps(event, ensure_ascii=False).encode(),
             )
             for event in events

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 
 from lpm.config import Company, Config
-from lpm.contract.envelope import EVENT_FIELDS
+from lpm.contract.envelope import EVENT_FIELDS, bucket_of
 from lpm.contract.sequence import Op
 from lpm.render.names import UNROUTED_OUTPUT, unrouted_shard
 
@@ -96,7 +96,7 @@ def _event(config: Config, company: Company, op: Op, version: int) -> Event:
         "event_id": f"{version}-{rank}-{key_hash}",
         "key": key,
         "key_hash": key_hash,
-        "bucket": int(key_hash[:4], 16),
+        "bucket": bucket_of(key_hash),
         "rank": rank,
         "committed_at": MOMENT,
         "schema_version": config.table.schema_version,

@@ -7,6 +7,7 @@ from lpm.clients.databricks import StatementFailed
 from lpm.clients.target_database import TargetDatabase
 from lpm.clients.unrouted import unrouted_events
 from lpm.config import Column
+from lpm.contract.envelope import bucket_of
 from lpm.procedures.validation.canaries import Canaries, CaseFailed, CaseSkipped, Seen
 from lpm.render.names import unrouted_shard
 
@@ -48,7 +49,7 @@ def unconvertible_event(canaries: Canaries) -> Seen:
         **event,
         "key": key_text,
         "key_hash": key_hash,
-        "bucket": int(key_hash[:4], 16),
+        "bucket": bucket_of(key_hash),
         "event_id": f"{event['version']}-{event['rank']}-{key_hash}",
         "payload": json.dumps(payload, ensure_ascii=False),
     }
