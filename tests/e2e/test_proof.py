@@ -71,7 +71,7 @@ def test_one_fault_of_every_class_is_found_named_and_repaired(
         company.id for company in pipeline.config.tenants
     }
     assert_equal(pipeline)
-    pipeline.run_dag("reconcile", QUICK)
+    pipeline.run_dag("reconcile", {"grace_seconds": 1})
     assert not [alert for alert in status(cloud).alerts if alert.alert == "differences"]
 
 
@@ -174,7 +174,7 @@ def test_a_database_that_nobody_configured_and_a_stranger_in_the_source_are_told
         connection.execute(text("CREATE SCHEMA lpm"))
         connection.execute(text("CREATE TABLE lpm.watermark (version bigint)"))
     pipeline.source.insert_strays(95_000)
-    result = pipeline.run_dag("reconcile", QUICK)
+    result = pipeline.run_dag("reconcile", {"grace_seconds": 1, "companies": [company.id]})
     assert "  local/left_behind" in result["details"]
     assert any("unknown company 'C-9999'" in line for line in result["details"])
     assert {"unknown-database", "unknown-company"} <= {alert.alert for alert in status(cloud).alerts}

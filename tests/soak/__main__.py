@@ -6,6 +6,7 @@ goes on where this one was. Delete one to start its part anew.
 """
 
 import importlib
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ def main(chosen: Sequence[str]) -> int:
     if unknown := sorted(set(chosen) - set(PARTS)):
         print(f"unknown part {', '.join(unknown)}; expected one of {', '.join(PARTS)}", file=sys.stderr)
         return 2
+    for stop in (signal.SIGINT, signal.SIGTERM):  # a shell makes what it starts in the background ignore Ctrl-C
+        signal.signal(stop, signal.default_int_handler)
     failed = False
     for name in chosen or PARTS:
         record = Record(RECORDS / f"{name}.json")
