@@ -13,6 +13,8 @@ from lpm.contract.envelope import row_expressions
 from lpm.contract.values import Value, normalised, typed_row
 from lpm.local.demo.source import Source
 
+ROWS_AT_ONCE = 20_000  # of all companies; Databricks refuses a result of more than 25 MiB
+
 Rows = Mapping[str, Mapping[str, Value]]  # by key hash
 
 
@@ -56,19 +58,21 @@ def _verdict(table: TableContract, company: Company, expected: Rows, database: T
 
 
 def _source_rows(source: Source, version: int) -> Mapping[str, Rows]:
-    """By company. One statement for all: each reads the whole table."""
-    row = row_expressions(source.table)
-    statement = f"""
-        SELECT company, {row.key_hash}, payload
-        FROM (SELECT {row.key} AS key, {row.payload} AS payload, {row.company} AS company
-              FROM {source.table_name} VERSION AS OF {version})
-        WHERE company IS NOT NULL AND key IS NOT NULL"""
+    """By company: each statement reads the whole table, so one brings the rows of all."""
+    row, table = row_expressions(source.table), f"{source.table_name} VERSION AS OF {version}"
     found: dict[str, dict[str, Mapping[str, Value]]] = {}
-    for company, key_hash, payload in source.sql(statement):
-        assert company is not None
-        assert key_hash is not None
-        assert payload is not None
-        found.setdefault(company, {})[key_hash] = typed_row(source.table, json.loads(payload))
+    [count] = next(source.sql(f"SELECT count(*) FROM {table}"))
+    pieces = 1 + int(count or 0) // ROWS_AT_ONCE
+    for piece in range(pieces):
+        statement = f"""
+            SELECT company, {row.key_hash}, payload
+            FROM (SELECT {row.key} AS key, {row.payload} AS payload, {row.company} AS company FROM {table})
+            WHERE company IS NOT NULL AND key IS NOT NULL AND pmod(xxhash64(key), {pieces}) = {piece}"""
+        for company, key_hash, payload in source.sql(statement):
+            assert company is not None
+            assert key_hash is not None
+            assert payload is not None
+            found.setdefault(company, {})[key_hash] = typed_row(source.table, json.loads(payload))
     return found
 
 
