@@ -8,8 +8,9 @@ from procedure_dags import DRY_RUN, Procedure, dags_of, report
 
 from lpm.clients.databricks import DatabricksClient
 from lpm.config import Config, Environment, load_config
+from lpm.contract.envelope import BUCKETS
 
-LAST_BUCKET = 65_535
+LAST_BUCKET = BUCKETS - 1
 BUCKET: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": LAST_BUCKET}
 
 

@@ -71,7 +71,7 @@ def test_one_fault_of_every_class_is_found_named_and_repaired(
         company.id for company in pipeline.config.tenants
     }
     assert_equal(pipeline)
-    pipeline.run_dag("reconcile", {"grace_seconds": 1})
+    pipeline.run_dag("reconcile", QUICK)
     assert not [alert for alert in status(cloud).alerts if alert.alert == "differences"]
 
 
