@@ -11,7 +11,7 @@ from lpm.local.demo.pipeline import Pipeline
 FIRST_ROWS = 2_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # no longer: an idle cloud slows down every test that comes after
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """A local cloud of its own."""
     folder = tmp_path_factory.mktemp("e2e") / "cloud"
@@ -19,7 +19,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     control.reset(print, folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pipeline(cloud: Cloud) -> Pipeline:
     """The pipeline after go_live, its source filled before."""
     pipeline = Pipeline.of(cloud)

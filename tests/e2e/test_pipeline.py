@@ -7,8 +7,8 @@ import os
 import signal
 
 import pytest
-from equality import assert_equal
 
+from e2e.equality import assert_equal
 from killing import child, kill_tree
 from lpm.local.cloud.parts import Cloud
 from lpm.local.cloud.supervision import Supervisor

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from databricks.sdk.service.jobs import RunResultState
-from equality import assert_equal
 from sqlalchemy import create_engine, text
 
+from e2e.equality import assert_equal
 from lpm.config import Company
 from lpm.contract.envelope import literal
 from lpm.local.airflow_api import DagRunError

@@ -1,9 +1,9 @@
 """Validation on a live cloud: every case of the plan, also those that stop parts; and it leaves nothing behind."""
 
 import pytest
-from equality import assert_equal
 from sqlalchemy import create_engine, text
 
+from e2e.equality import assert_equal
 from lpm.config.test_plan import load_test_plan
 from lpm.contract.envelope import literal
 from lpm.local.airflow_api import DagRunError
