@@ -32,6 +32,7 @@ THREADS = 8
 INLINE_BYTES = 25 * 1024 * 1024  # a larger result fails, as on Databricks
 CHUNK_BYTES = 4 * 1024 * 1024
 KEPT_SECONDS = 3600.0  # of a result after its success
+KEPT_BYTES = 10 * INLINE_BYTES  # of all results: an hour of large ones took more than 2 GB of memory
 
 _PART = r"(?:`[^`]+`|\w+)"
 _CHANGES_CATALOG = re.compile(r"\s*(CREATE|REPLACE|DROP|ALTER)\b", re.IGNORECASE)
@@ -66,6 +67,7 @@ class Statement:
     sql_state: str | None = None
     columns: list[dict[str, Any]] = field(default_factory=list)
     chunks: list[list[list[str | None]]] = field(default_factory=list)
+    bytes: int = 0  # of its chunks
     truncated: bool = False
     ended: threading.Event = field(default_factory=threading.Event)  # its last state is known
     ended_at: float = 0.0
@@ -122,7 +124,8 @@ class Warehouse:
         self, text: str, parameters: Sequence[Parameter] = (), schema: str | None = None, row_limit: int | None = None
     ) -> Statement:
         """Start a statement."""
-        self._forget_old()
+        for old in outdated(list(self._statements.values()), time.monotonic()):
+            self._statements.pop(old.id, None)
         statement = Statement(str(uuid.uuid4()), text, parameters, schema, row_limit)
         self._statements[statement.id] = statement
         # A daemon thread: the process must be able to end while a statement waits for Spark.
@@ -149,11 +152,6 @@ class Warehouse:
         while not statement.left.wait(0.2):
             if self.state == "RUNNING":
                 self._spark.result().sparkContext.cancelJobGroup(statement.id)
-
-    def _forget_old(self) -> None:
-        for statement in list(self._statements.values()):
-            if statement.ended.is_set() and time.monotonic() - statement.ended_at > KEPT_SECONDS:
-                del self._statements[statement.id]
 
     def _run(self, statement: Statement) -> None:
         try:
@@ -201,13 +199,34 @@ class Warehouse:
         if statement.row_limit is not None and len(rows) > statement.row_limit:
             statement.truncated = True
             del rows[statement.row_limit :]
-        statement.chunks = list(_chunks(rows))
+        size = sum(map(_bytes_of, rows))
+        if size > INLINE_BYTES:
+            raise ValueError(
+                f"Inline byte limit exceeded. Statements executed with disposition=INLINE can have a result size of at "
+                f"most {INLINE_BYTES} bytes. Please execute the statement with disposition=EXTERNAL_LINKS."
+            )
+        statement.chunks, statement.bytes = list(_chunks(rows)), size
 
     def _create_volume(self, match: re.Match[str]) -> None:
         """Unity Catalog's volumes are no part of open-source Spark."""
         name = [part.strip("`") for part in re.findall(_PART, match["name"])]
         if not self._volumes.create(*name) and not match["if_not_exists"]:
             raise ValueError(f"[VOLUME_ALREADY_EXISTS] Cannot create volume {match['name']}: it already exists.")
+
+
+def outdated(statements: Sequence[Statement], now: float) -> list[Statement]:
+    """Ended statements that are forgotten: each after an hour, and the oldest when all take too much memory.
+
+    Args:
+        statements: All, the oldest first.
+        now: Of the monotonic clock, in seconds.
+    """
+    found, kept = [], 0
+    for statement in reversed(statements):
+        kept += statement.bytes
+        if statement.ended.is_set() and (now - statement.ended_at > KEPT_SECONDS or kept > KEPT_BYTES):
+            found.append(statement)
+    return found
 
 
 def _literals(session: "SparkSession", parameters: Sequence[Parameter]) -> "dict[str, Column]":
@@ -228,21 +247,18 @@ def _literals(session: "SparkSession", parameters: Sequence[Parameter]) -> "dict
     }
 
 
+def _bytes_of(row: Sequence[str | None]) -> int:
+    return sum(len(value or "") for value in row) + len(row)
+
+
 def _chunks(rows: list[list[str | None]]) -> Iterator[list[list[str | None]]]:
     chunk: list[list[str | None]] = []
-    total, size = 0, 0
+    size = 0
     for row in rows:
-        bytes_of_row = sum(len(value or "") for value in row) + len(row)
-        total += bytes_of_row
-        if total > INLINE_BYTES:
-            raise ValueError(
-                f"Inline byte limit exceeded. Statements executed with disposition=INLINE can have a result size of at "
-                f"most {INLINE_BYTES} bytes. Please execute the statement with disposition=EXTERNAL_LINKS."
-            )
-        if chunk and size + bytes_of_row > CHUNK_BYTES:
+        if chunk and size + _bytes_of(row) > CHUNK_BYTES:
             yield chunk
             size, chunk = 0, []
-        size += bytes_of_row
+        size += _bytes_of(row)
         chunk.append(row)
     if chunk:
         yield chunk
