@@ -109,7 +109,6 @@ def _environment(running: RunningAirflow, port: int, environments: str, dags: Pa
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{running.home / 'airflow.db'}",
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.2,
         "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
-        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 300,
         "API__HOST": "127.0.0.1",
         "API__PORT": port,
         "API__BASE_URL": running.url,

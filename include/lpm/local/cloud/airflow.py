@@ -92,7 +92,7 @@ def _settings(folder: Path, state: CloudState) -> dict[str, str]:
         "SCHEDULER": {"SCHEDULER_IDLE_SLEEP_TIME": 0.5},
         "WORKERS": {"MIN_HEARTBEAT_INTERVAL": 1},
         # A changed file is parsed at the next refresh all the same. All of them every 10 s took a quarter of two cores.
-        "DAG_PROCESSOR": {"REFRESH_INTERVAL": 10, "MIN_FILE_PROCESS_INTERVAL": 300},
+        "DAG_PROCESSOR": {"REFRESH_INTERVAL": 10, "MIN_FILE_PROCESS_INTERVAL": 120},
         "API": {
             "HOST": processes.LOOPBACK,
             "PORT": state.ports["airflow"],
