@@ -148,12 +148,14 @@ class World:
     def restore(self) -> None:
         """Every database anew from the source as it is."""
         version = self.version()
+        rows = self.source.queries._rows(f"{self.table} VERSION AS OF {version}")
+        event = event_expressions(self.config.table, f"{version}L", "CAST(NULL AS TIMESTAMP)").upsert
+        events: dict[str, list[dict[str, Any]]] = {}
+        for found in self.sql(f"SELECT company, {event} AS value FROM ({rows}) WHERE sendable"):
+            events.setdefault(str(found["company"]), []).append(json.loads(str(found["value"])))
         for company in self.companies:
             self.tamper(company, "TRUNCATE {target}, lpm.tombstone, lpm.quarantine")
-            rows = self.source.queries._rows(f"{self.table} VERSION AS OF {version}", condition="company = :company")
-            event = event_expressions(self.config.table, f"{version}L", "CAST(NULL AS TIMESTAMP)").upsert
-            found = self.sql(f"SELECT {event} AS value FROM ({rows}) WHERE sendable", {"company": company.id})
-            bodies = (json.loads(str(row["value"])) for row in found)
+            bodies = events.get(company.id, [])
             self.databases[company.id].insert_inbox({**body, "partition_id": company.partitions[0]} for body in bodies)
         self.heartbeat(version)
 
