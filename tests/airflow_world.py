@@ -15,6 +15,7 @@ import httpx
 
 from lpm.local import processes
 from lpm.local.airflow_api import AirflowApi
+from lpm.local.cloud.airflow import metadata_database
 from lpm.procedures.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,7 +107,7 @@ def _environment(running: RunningAirflow, port: int, environments: str, dags: Pa
         "CORE__PARALLELISM": 2,
         "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in LOGINS.items()),
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": running.home / "passwords.json",
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{running.home / 'airflow.db'}",
+        "DATABASE__SQL_ALCHEMY_CONN": metadata_database(running.home),
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.2,
         "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
         "API__HOST": "127.0.0.1",

@@ -2,10 +2,13 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -20,6 +23,7 @@ from lpm.local.cloud.supervision import Supervisor
 from lpm.local.endpoints import Endpoints
 
 SIX_GIBIBYTES = 6 * 2**30
+SQLITE_WAITS_SECONDS = 5.0  # by itself
 
 
 @pytest.fixture(scope="module")
@@ -71,21 +75,33 @@ def test_every_company_has_its_database(cloud: Cloud) -> None:
             assert connection.execute("SELECT current_database()").fetchone() == (database.database,)
 
 
+def _airflow_api(cloud: Cloud, user: str, password: str) -> httpx.Client:
+    url = cloud.endpoints.airflow.url
+    answer = httpx.post(f"{url}/auth/token", json={"username": user, "password": password}, timeout=30)
+    token = answer.raise_for_status().json()["access_token"]
+    return httpx.Client(base_url=f"{url}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=30)
+
+
 def test_each_login_of_airflow_has_its_role_and_no_more(cloud: Cloud) -> None:
-    airflow = cloud.endpoints.airflow
-
-    def client(user: str, password: str) -> httpx.Client:
-        answer = httpx.post(f"{airflow.url}/auth/token", json={"username": user, "password": password}, timeout=30)
-        token = answer.raise_for_status().json()["access_token"]
-        return httpx.Client(base_url=f"{airflow.url}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=30)
-
-    for login in airflow.logins:
-        with client(login.user, login.password) as api:
+    for login in cloud.endpoints.airflow.logins:
+        with _airflow_api(cloud, login.user, login.password) as api:
             assert api.get("/dags").status_code == 200
             pools = api.post("/pools", json={"name": f"pool-of-{login.user}", "slots": 1}).status_code
             assert pools == (403 if login.role == "viewer" else 201)
     with pytest.raises(httpx.HTTPStatusError):
-        client("admin", "wrong")
+        _airflow_api(cloud, "admin", "wrong")
+
+
+def test_a_request_waits_for_who_keeps_the_metadata_database_longer_than_sqlite_would(cloud: Cloud) -> None:
+    login = cloud.endpoints.airflow.logins[0]
+    database = sqlite3.connect(cloud.folder / "airflow" / "airflow.db", timeout=30, isolation_level=None)
+    with _airflow_api(cloud, login.user, login.password) as api, ThreadPoolExecutor(1) as pool, closing(database):
+        database.execute("BEGIN IMMEDIATE")
+        answer = pool.submit(api.post, "/pools", json={"name": "waited", "slots": 1})
+        with pytest.raises(TimeoutError):
+            answer.result(SQLITE_WAITS_SECONDS + 1)
+        database.execute("ROLLBACK")
+        assert answer.result().status_code == 201
 
 
 def test_up_when_it_is_up_says_so_at_once(cloud: Cloud) -> None:

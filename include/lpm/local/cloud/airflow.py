@@ -69,6 +69,12 @@ def prepare(folder: Path, environment: Mapping[str, str]) -> None:
         write_atomically(marker, wanted.encode())
 
 
+def metadata_database(folder: Path) -> str:
+    """Address of Airflow's SQLite database in a folder. Who writes waits for others who do, up to a minute: on busy
+    processors somebody has kept the lock for more than SQLite's own 5 s, and a trigger was refused."""
+    return f"sqlite:///{folder / 'airflow.db'}?timeout=60"
+
+
 def component_command(*arguments: str) -> list[str]:
     """The command of an Airflow component."""
     return [sys.executable, "-m", "airflow", *arguments]
@@ -88,7 +94,7 @@ def _settings(folder: Path, state: CloudState) -> dict[str, str]:
             "SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{login.user}:{login.role}" for login in LOGINS),
             "SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": folder / "passwords.json",
         },
-        "DATABASE": {"SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}"},
+        "DATABASE": {"SQL_ALCHEMY_CONN": metadata_database(folder)},
         "SCHEDULER": {"SCHEDULER_IDLE_SLEEP_TIME": 0.5},
         "WORKERS": {"MIN_HEARTBEAT_INTERVAL": 1},
         # A changed file is parsed at the next refresh all the same. All of them every 10 s took a quarter of two cores.
