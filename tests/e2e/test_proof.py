@@ -42,7 +42,7 @@ def status(cloud: Cloud) -> Status:
 
 
 def test_under_traffic_equal_sides_are_proven_equal(cloud: Cloud, pipeline: Pipeline) -> None:
-    # Two cores have room for so much beside a round; all that they could take made the round three times as long.
+    # Not as fast as it can: on two cores that leaves the round little room.
     traffic = Traffic(pipeline.source, 100_000, rounds=40, inserted=200, seconds=4.0)
     traffic.start()
     result = pipeline.run_dag("reconcile", QUICK)

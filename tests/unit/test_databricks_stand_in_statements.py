@@ -6,7 +6,7 @@ from lpm.local.databricks.statements import INLINE_BYTES, KEPT_BYTES, KEPT_SECON
 
 
 def ended(name: str, size: int = 0) -> Statement:
-    statement = Statement(name, "SELECT 1", (), None, None, bytes=size)
+    statement = Statement(name, "SELECT 1", (), None, None, result_bytes=size)
     statement.end("SUCCEEDED")
     return statement
 

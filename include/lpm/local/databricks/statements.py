@@ -67,7 +67,7 @@ class Statement:
     sql_state: str | None = None
     columns: list[dict[str, Any]] = field(default_factory=list)
     chunks: list[list[list[str | None]]] = field(default_factory=list)
-    bytes: int = 0  # of its chunks
+    result_bytes: int = 0  # in its chunks
     truncated: bool = False
     ended: threading.Event = field(default_factory=threading.Event)  # its last state is known
     ended_at: float = 0.0
@@ -205,7 +205,7 @@ class Warehouse:
                 f"Inline byte limit exceeded. Statements executed with disposition=INLINE can have a result size of at "
                 f"most {INLINE_BYTES} bytes. Please execute the statement with disposition=EXTERNAL_LINKS."
             )
-        statement.chunks, statement.bytes = list(_chunks(rows)), size
+        statement.chunks, statement.result_bytes = list(_chunks(rows)), size
 
     def _create_volume(self, match: re.Match[str]) -> None:
         """Unity Catalog's volumes are no part of open-source Spark."""
@@ -223,7 +223,7 @@ def outdated(statements: Sequence[Statement], now: float) -> list[Statement]:
     """
     found, kept = [], 0
     for statement in reversed(statements):
-        kept += statement.bytes
+        kept += statement.result_bytes
         if statement.ended.is_set() and (now - statement.ended_at > KEPT_SECONDS or kept > KEPT_BYTES):
             found.append(statement)
     return found
