@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -42,6 +42,7 @@ def run(record: Record) -> None:
     with live_cloud(record.say) as (cloud, pipeline), closing(FaultMaker(pipeline, pipeline.addresses(cloud))) as maker:
         _stop_airflow(cloud)
         keys: dict[str, list[str]] = {}
+        _Soaked(pipeline, maker, keys, counts, record.say).mend()
         while counts.rounds < ROUNDS:
             with LastingTraffic(pipeline, INSERTED, TRAFFIC_SECONDS):
                 for _ in range(min(ROUNDS_OF_TRAFFIC, ROUNDS - counts.rounds)):
@@ -85,8 +86,14 @@ class _Soaked:
         self._counts.rounds = self._number
         self._report(f"round {self._number} ({time.monotonic() - begun:.0f} s): {self._counts}")
 
+    def mend(self) -> None:
+        """Repair what an interrupted round left broken: the fault that it had made is none of the next round's."""
+        for result in self._results("mend", self._pipeline.config.tenants, every_value=True):
+            if result.differences:
+                self._report(f"before round {self._number}: {result.company}: {result.summary}")
+
     def _compare(self, fault: Fault | None) -> None:
-        for result in self._results():
+        for result in self._results_of_round():
             self._judge(result, fault if fault and fault.company == result.company else None)
 
     def _round_with_a_stuck_watermark(self) -> None:
@@ -97,7 +104,7 @@ class _Soaked:
         source = self._pipeline.source
         with self._maker.stopped_watermark(company):
             source.insert(FIRST_NUMBER + source.version() * ROWS, 1, generation=0)  # a version that it cannot reach
-            results = self._results()
+            results = self._results_of_round()
         [result] = [each for each in results if each.company == company.id]
         if result.verdict is Verdict.PASS and result.verified_through < result.through and result.stuck_seconds > 0:
             counts.found = counted(counts.found, STUCK)
@@ -108,12 +115,13 @@ class _Soaked:
         self._pipeline.wait_for_version(source.version())
         counts.repaired = counted(counts.repaired, STUCK)
 
-    def _results(self) -> list[CompanyResult]:
+    def _results_of_round(self) -> list[CompanyResult]:
+        return self._results("soak", self._companies, every_value=self._number % FAULT_EVERY == 0)
+
+    def _results(self, name: str, companies: Sequence[Company], *, every_value: bool) -> list[CompanyResult]:
         moment = datetime.now(UTC) + timedelta(hours=self._number)  # each round has another slice
         environment = self._pipeline.environment
-        wanted = Wanted(
-            f"soak-{self._number}", moment, every_value=self._number % FAULT_EVERY == 0, grace_seconds=GRACE_SECONDS
-        )
+        wanted = Wanted(f"{name}-{self._number}", moment, every_value=every_value, grace_seconds=GRACE_SECONDS)
         this_round = Round(
             self._pipeline.config, environment, DatabricksClient.of(environment), EvidenceStore(environment), wanted
         )
@@ -121,7 +129,7 @@ class _Soaked:
         if ledger.faults:
             self._fail(f"the ledger disagreed with its table: {ledger.faults[:3]}")
         with ThreadPoolExecutor() as tasks:  # side by side, as Airflow's tasks are
-            return list(tasks.map(lambda company: this_round.reconcile(company, ledger), self._companies))
+            return list(tasks.map(lambda company: this_round.reconcile(company, ledger), companies))
 
     def _judge(self, result: CompanyResult, fault: Fault | None) -> None:
         counts = self._counts
