@@ -22,7 +22,7 @@ def live_cloud(say: Callable[[str], None]) -> Iterator[tuple[Cloud, Pipeline]]:
         OSError: the local cloud could not be started.
     """
     folder = paths.home() / "soak" / "cloud"
-    # For hours the compiler that optimises pays: a round takes a quarter less. This variable overrules the command line.
+    # For hours the optimising compiler pays: a round takes a quarter less. This variable overrules the command line.
     os.environ["_JAVA_OPTIONS"] = "-XX:TieredStopAtLevel=4"
     cloud = control.up(say, folder)
     try:
