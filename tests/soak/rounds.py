@@ -87,10 +87,16 @@ class _Soaked:
         self._report(f"round {self._number} ({time.monotonic() - begun:.0f} s): {self._counts}")
 
     def mend(self) -> None:
-        """Repair what an interrupted round left broken: the fault that it had made is none of the next round's."""
-        for result in self._results("mend", self._pipeline.config.tenants, every_value=True):
-            if result.differences:
-                self._report(f"before round {self._number}: {result.company}: {result.summary}")
+        """Repair what an interrupted round left broken: the fault that it had made is none of the next round's.
+
+        A round makes one fault: more than one difference is the pipeline's.
+        """
+        results = self._results("mend", self._pipeline.config.tenants, every_value=True)
+        found = [f"company {result.company}: {result.summary}" for result in results if result.differences]
+        if sum(sum(result.differences.values()) for result in results) > 1:
+            self._fail("before it: " + "; ".join(found))
+        elif found:
+            self._report(f"before round {self._number}: {found[0]}")
 
     def _compare(self, fault: Fault | None) -> None:
         for result in self._results_of_round():

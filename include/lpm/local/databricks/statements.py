@@ -255,10 +255,11 @@ def _chunks(rows: list[list[str | None]]) -> Iterator[list[list[str | None]]]:
     chunk: list[list[str | None]] = []
     size = 0
     for row in rows:
-        if chunk and size + _bytes_of(row) > CHUNK_BYTES:
+        bytes_of_row = _bytes_of(row)
+        if chunk and size + bytes_of_row > CHUNK_BYTES:
             yield chunk
             size, chunk = 0, []
-        size += _bytes_of(row)
+        size += bytes_of_row
         chunk.append(row)
     if chunk:
         yield chunk
