@@ -141,7 +141,8 @@ def test_a_deployment_that_changed_something_sets_it_off_and_one_that_did_not_do
 
     def runs(kind: str) -> list[str]:
         found = admin.get(f"{dag}/dagRuns").raise_for_status().json()["dag_runs"]
-        return [one["dag_run_id"] for one in found if one["run_type"] == kind]
+        # Airflow 3.3 answers 500 for the events of a run that waits: its DagRunAssetReference demands a start.
+        return [one["dag_run_id"] for one in found if one["run_type"] == kind and one["start_date"]]
 
     # Today's run begins at once. It finds no storage account here, and would hold the only place until its retries end.
     waited(lambda: runs("scheduled"), "today's run has begun")
