@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from lpm.clients.databricks import DatabricksClient
 from lpm.clients.evidence import EvidenceStore
-from lpm.config import Company
+from lpm.config import Company, Config
 from lpm.local.cloud.parts import Cloud
 from lpm.local.cloud.supervision import Supervisor
 from lpm.local.demo.faults import FIRST_NUMBER, ROWS, Fault, FaultMaker
@@ -27,6 +27,7 @@ INSERTED, TRAFFIC_SECONDS = 100, 8.0  # rows of an insert, and between two: two 
 ROUNDS_OF_TRAFFIC = 40  # then the traffic pauses, and every value of every company is compared
 COMPANIES = 2  # that a round compares, another choice each time: a company costs 5 to 10 s on two cores under load
 GRACE_SECONDS = 2.0
+STUCK_WAIT_SECONDS = 10.0  # for a watermark that stands: the configured minutes would be most of the soak
 
 Report = Callable[[str], None]
 
@@ -110,7 +111,7 @@ class _Soaked:
         source = self._pipeline.source
         with self._maker.stopped_watermark(company):
             source.insert(FIRST_NUMBER + source.version() * ROWS, 1, generation=0)  # a version that it cannot reach
-            results = self._results_of_round()
+            results = self._results_of_round(STUCK_WAIT_SECONDS)
         [result] = [each for each in results if each.company == company.id]
         if result.verdict is Verdict.PASS and result.verified_through < result.through and result.stuck_seconds > 0:
             counts.found = counted(counts.found, STUCK)
@@ -121,16 +122,19 @@ class _Soaked:
         self._pipeline.wait_for_version(source.version())
         counts.repaired = counted(counts.repaired, STUCK)
 
-    def _results_of_round(self) -> list[CompanyResult]:
-        return self._results("soak", self._companies, every_value=self._number % FAULT_EVERY == 0)
+    def _results_of_round(self, wait_seconds: float | None = None) -> list[CompanyResult]:
+        every_value = self._number % FAULT_EVERY == 0
+        return self._results("soak", self._companies, every_value=every_value, wait_seconds=wait_seconds)
 
-    def _results(self, name: str, companies: Sequence[Company], *, every_value: bool) -> list[CompanyResult]:
+    def _results(
+        self, name: str, companies: Sequence[Company], *, every_value: bool, wait_seconds: float | None = None
+    ) -> list[CompanyResult]:
         moment = datetime.now(UTC) + timedelta(hours=self._number)  # each round has another slice
-        environment = self._pipeline.environment
+        config, environment = self._pipeline.config, self._pipeline.environment
+        if wait_seconds is not None:
+            config = _waiting(config, wait_seconds)
         wanted = Wanted(f"{name}-{self._number}", moment, every_value=every_value, grace_seconds=GRACE_SECONDS)
-        this_round = Round(
-            self._pipeline.config, environment, DatabricksClient.of(environment), EvidenceStore(environment), wanted
-        )
+        this_round = Round(config, environment, DatabricksClient.of(environment), EvidenceStore(environment), wanted)
         ledger = this_round.bring_ledger_forward()
         if ledger.faults:
             self._fail(f"the ledger disagreed with its table: {ledger.faults[:3]}")
@@ -180,3 +184,9 @@ class _Soaked:
         if not self._keys.get(company.id):
             self._keys.update(self._maker.prepare(self._pipeline.source.version()))
         return self._keys[company.id].pop()
+
+
+def _waiting(config: Config, seconds: float) -> Config:
+    """The configuration with another time for a watermark to reach the cut."""
+    reconciliation = config.pipeline.reconciliation.model_copy(update={"wait_seconds": seconds})
+    return config.model_copy(update={"pipeline": config.pipeline.model_copy(update={"reconciliation": reconciliation})})
