@@ -8,8 +8,8 @@ import pytest
 from lpm.clients.metrics import _series
 from lpm.local.azure.errors import AzureError
 from lpm.local.azure.metrics import Meters
-from lpm.local.azure.resource_types import NAMESPACES, STREAMING_JOBS
 from lpm.local.azure.store import Resource
+from lpm.local.azure.type_names import NAMESPACES, STREAMING_JOBS
 
 GROUP = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers"
 JOB = Resource(id=f"{GROUP}/{STREAMING_JOBS}/asa", type=STREAMING_JOBS, api_version="x", asked={"location": "local"})
@@ -19,7 +19,7 @@ BEGIN = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 def meters(resource: Resource, *samples: tuple[float, dict[tuple[str, str], float]]) -> Meters:
     """With samples taken so many seconds after the beginning: (metric, value of its dimension) -> number."""
-    made = Meters(None)  # type: ignore[arg-type]  # answering needs no platform
+    made = Meters(None, None, None, None)  # type: ignore[arg-type]  # answering needs no other part
     for seconds, values in samples:
         keyed = {(resource.id.lower(), *key): value for key, value in values.items()}
         made._samples.append((BEGIN + timedelta(seconds=seconds), keyed))

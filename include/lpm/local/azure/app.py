@@ -20,10 +20,11 @@ from lpm.local.azure.faults import Fault, Faults
 from lpm.local.azure.identity import API_VERSION, Identity
 from lpm.local.azure.operations import Operation
 from lpm.local.azure.platform import Platform
-from lpm.local.azure.resource_types import STREAMING_JOBS, resource_type
+from lpm.local.azure.resource_types import resource_type
 from lpm.local.azure.settings import Settings
 from lpm.local.azure.start_checks import query_faults
 from lpm.local.azure.store import Group, Json, Resource, ResourceId
+from lpm.local.azure.type_names import STREAMING_JOBS
 
 GROUP = "/subscriptions/{subscription}/resourcegroups/{group}"
 DEPLOYMENT = GROUP + "/providers/microsoft.resources/deployments/{name}"
@@ -206,7 +207,7 @@ def put_group(platform: Here, subscription: str, group: str, body: JsonBody, res
         raise bad_request("LocationRequired", "The location property is required for this definition.", group)
     known = group.lower() in {known.name.lower() for known in platform.store.state.groups.values()}
     response.status_code = 200 if known else 201
-    return platform.put_group(subscription, group, body["location"], body.get("tags") or {}).document()
+    return platform.resources.put_group(subscription, group, body["location"], body.get("tags") or {}).document()
 
 
 @management.get(GROUP, name="group.get")
@@ -299,7 +300,7 @@ def compile_query(body: JsonBody) -> Json:
 def put_job(platform: Here, job_id: ThatJobId, version: Version, body: JsonBody, response: Response) -> Json:
     """Create or replace a streaming job."""
     response.status_code = 200 if platform.store.find(job_id) else 201
-    resource = platform.put(job_id, version, body)
+    resource = platform.resources.put(job_id, version, body)
     return platform.jobs.document(resource, "inputs,outputs,functions,transformation")
 
 
@@ -318,13 +319,13 @@ def patch_job(platform: Here, job: ThatJob, version: Version, body: JsonBody) ->
             raise bad_request("BadRequest", f"'{part}' cannot be changed with PATCH on the job.", job.id)
     asked = {**job.asked, **({"tags": body["tags"]} if "tags" in body else {})}
     asked["properties"] = {**job.asked["properties"], **properties}
-    return platform.jobs.document(platform.put(ResourceId.parse(job.id), version, asked))
+    return platform.jobs.document(platform.resources.put(ResourceId.parse(job.id), version, asked))
 
 
 @management.delete(JOB, name="job.delete")
 def delete_job(platform: Here, job_id: ThatJobId) -> Response:
     """Delete a streaming job."""
-    return Response(status_code=200 if platform.delete(job_id) else 204)
+    return Response(status_code=200 if platform.resources.delete(job_id) else 204)
 
 
 @management.post(JOB + "/start", name="job.start")
@@ -373,13 +374,13 @@ def get_resource(platform: Here, resource_id: ThatId) -> Json:
 @management.put(GROUP + "/providers/{path:path}", name="resource.put")
 def put_resource(platform: Here, resource_id: ThatId, version: Version, body: JsonBody) -> Json:
     """Create or replace a resource of any type."""
-    return platform.put(resource_id, version, body).document()
+    return platform.resources.put(resource_id, version, body).document()
 
 
 @management.delete(GROUP + "/providers/{path:path}", name="resource.delete")
 def delete_resource(platform: Here, resource_id: ThatId) -> Response:
     """Delete a resource of any type and all below it."""
-    return Response(status_code=200 if platform.delete(resource_id) else 204)
+    return Response(status_code=200 if platform.resources.delete(resource_id) else 204)
 
 
 def _kind(kind: str) -> str:

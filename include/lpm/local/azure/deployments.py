@@ -1,18 +1,16 @@
 """Deployments of templates: validate, what-if and the deployment itself."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lpm.local.azure import what_if
 from lpm.local.azure.errors import AzureError, bad_request, conflict, not_found
 from lpm.local.azure.expressions import UnknownValueError
-from lpm.local.azure.operations import Operation
+from lpm.local.azure.operations import Operation, Operations
 from lpm.local.azure.resource_types import kept, resource_type
-from lpm.local.azure.store import Deployment, Group, Json, Resource, ResourceId, now
+from lpm.local.azure.resources import Resources
+from lpm.local.azure.store import Deployment, Group, Json, Resource, ResourceId, Store, now
 from lpm.local.azure.template import Plan, Planned, outputs, plan
-
-if TYPE_CHECKING:
-    from lpm.local.azure.platform import Platform
 
 SEE_DETAILS = (
     "At least one resource deployment operation failed. Please list deployment operations for details. "
@@ -24,8 +22,10 @@ _PROPERTIES = {"mode", "template", "parameters", "whatIfSettings", "debugSetting
 class Deployments:
     """Deploys templates into resource groups."""
 
-    def __init__(self, platform: "Platform") -> None:
-        self._platform = platform
+    def __init__(self, resources: Resources, store: Store, operations: Operations) -> None:
+        self._resources = resources
+        self._store = store
+        self._operations = operations
 
     def validate(self, group: Group, body: Json) -> Json:
         """Check a template without deploying it.
@@ -44,7 +44,7 @@ class Deployments:
     def what_if(self, group: Group, body: Json) -> Operation:
         """Begin to work out what a deployment would change."""
         properties = _properties(body)
-        return self._platform.operations.start(lambda _: self._changes(group, properties))
+        return self._operations.start(lambda _: self._changes(group, properties))
 
     def put(self, group: Group, name: str, body: Json) -> tuple[Deployment, bool]:
         """Begin a deployment; also says whether the name is new.
@@ -52,7 +52,7 @@ class Deployments:
         Raises:
             AzureError: the template is wrong, or a deployment of that name still runs.
         """
-        properties, store = _properties(body), self._platform.store
+        properties, store = _properties(body), self._store
         deployment_id = f"{group.id}/providers/Microsoft.Resources/deployments/{name}"
         with store.lock:
             known = store.state.deployments.get(deployment_id.lower())
@@ -73,7 +73,7 @@ class Deployments:
             )
             store.state.deployments[deployment_id.lower()] = deployment
             live = replace(read, scope=replace(read.scope, reference=self._reference))
-            operation = self._platform.operations.start(lambda _: self._run(deployment, live))
+            operation = self._operations.start(lambda _: self._run(deployment, live))
             deployment.operation = operation.id
             store.save()
         return deployment, known is None
@@ -85,14 +85,14 @@ class Deployments:
             AzureError: there is none of that name.
         """
         key = f"{group.id}/providers/Microsoft.Resources/deployments/{name}".lower()
-        with self._platform.store.lock:
-            if key not in self._platform.store.state.deployments:
+        with self._store.lock:
+            if key not in self._store.state.deployments:
                 raise not_found(f"Deployment '{name}' could not be found.", name, "DeploymentNotFound")
-            return self._platform.store.state.deployments[key]
+            return self._store.state.deployments[key]
 
     def give_up_interrupted(self) -> None:
         """Mark deployments that ran when the stand-in stopped as failed."""
-        store = self._platform.store
+        store = self._store
         with store.lock:
             for deployment in store.state.deployments.values():
                 if deployment.properties["provisioningState"] == "Running":
@@ -103,7 +103,7 @@ class Deployments:
         """Deploy one resource after the other, in the order of their dependencies."""
         for planned in read.resources:
             try:
-                self._platform.put(planned.id, planned.api_version, read.body(planned))
+                self._resources.put(planned.id, planned.api_version, read.body(planned))
             except AzureError as error:
                 detail = {"target": planned.id.text, **error.detail()}
                 failure = {"code": "DeploymentFailed", "target": deployment.id, "message": SEE_DETAILS}
@@ -119,21 +119,21 @@ class Deployments:
         return None
 
     def _finish(self, deployment: Deployment, state: str, **more: Any) -> None:
-        with self._platform.store.lock:
+        with self._store.lock:
             deployment.properties = {**deployment.properties, "provisioningState": state, "timestamp": now(), **more}
-            self._platform.store.save()
+            self._store.save()
 
     def _changes(self, group: Group, properties: Json) -> Json:
         read = self._checked(group, properties)
         changes = [self._change(read, planned) for planned in read.resources]
         mentioned = {planned.id.key for planned in read.resources}
-        rest = [resource for resource in self._platform.store.in_group(group) if resource.id.lower() not in mentioned]
+        rest = [resource for resource in self._store.in_group(group) if resource.id.lower() not in mentioned]
         changes += [what_if.ignored(resource) for resource in rest]
         return {"status": "Succeeded", "properties": {"correlationId": "", "changes": changes}}
 
     def _change(self, read: Plan, planned: Planned) -> Json:
         after = kept(read.body(planned, keep_unknown=True))
-        existing: Resource | None = self._platform.store.find(planned.id)
+        existing: Resource | None = self._store.find(planned.id)
         return what_if.compared(existing, after) if existing else what_if.created(planned.id, after)
 
     def _checked(self, group: Group, properties: Json) -> Plan:
@@ -148,7 +148,7 @@ class Deployments:
         return read
 
     def _reference(self, resource_id: str, whole: bool) -> Any:
-        document = self._platform.store.resource(ResourceId.parse(resource_id)).document()
+        document = self._store.resource(ResourceId.parse(resource_id)).document()
         return document if whole else document["properties"]
 
 

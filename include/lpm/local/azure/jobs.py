@@ -6,20 +6,17 @@ https://learn.microsoft.com/rest/api/streamanalytics/streaming-jobs
 import sys
 import time
 import uuid
-from typing import TYPE_CHECKING
 
 from lpm.local.azure import bodies, worker_files
 from lpm.local.azure.errors import AzureError, bad_request, conflict, not_found
-from lpm.local.azure.operations import Operation
-from lpm.local.azure.resource_types import STREAMING_JOBS
+from lpm.local.azure.operations import Operation, Operations
+from lpm.local.azure.settings import Settings
 from lpm.local.azure.start_checks import check_may_start, check_query
-from lpm.local.azure.store import Job, JobState, Json, Resource, ResourceId, now
+from lpm.local.azure.store import Job, JobState, Json, Resource, ResourceId, Store, now
+from lpm.local.azure.type_names import STREAMING_JOBS
 from lpm.local.azure.worker_files import START
 from lpm.local.azure.workers import Command, Workers
 from lpm.local.router.job import Progress
-
-if TYPE_CHECKING:
-    from lpm.local.azure.platform import Platform
 
 IDLE: frozenset[JobState] = frozenset({"Created", "Stopped", "Failed"})  # states in which a job may be changed
 STARTED: frozenset[JobState] = frozenset({"Starting", "Running", "Restarting", "Degraded"})
@@ -31,21 +28,23 @@ DEGRADED_AFTER = 3  # deaths in a row
 class Jobs:
     """All streaming jobs."""
 
-    def __init__(self, platform: "Platform") -> None:
-        self._platform = platform
-        self._workers = Workers(platform.settings.restart_seconds)
+    def __init__(self, settings: Settings, store: Store, operations: Operations) -> None:
+        self._settings = settings
+        self._store = store
+        self._operations = operations
+        self._workers = Workers(settings.restart_seconds)
 
     def resume(self) -> None:
         """Go on with the jobs that ran when the stand-in stopped."""
-        with self._platform.store.lock:
-            for resource in self._platform.store.of_type(STREAMING_JOBS):
+        with self._store.lock:
+            for resource in self._store.of_type(STREAMING_JOBS):
                 job = self._job(resource)
                 if job.state in STARTED:
                     job.state = "Restarting"
                     self._run(resource, job)
                 elif job.state == "Stopping":
                     job.state = "Stopped"
-            self._platform.store.save()
+            self._store.save()
 
     def close(self) -> None:
         """End all workers; their jobs stay started for :meth:`resume`."""
@@ -117,7 +116,7 @@ class Jobs:
             raise bad_request(
                 "BadRequest", "outputStartTime must be set when outputStartMode is CustomTime.", resource.id
             )
-        with self._platform.store.lock:
+        with self._store.lock:
             job = self._job(resource)
             if job.state not in IDLE:
                 raise conflict(WRONG_STATE, resource.id)
@@ -127,8 +126,8 @@ class Jobs:
             job.state = "Starting"
             job.start_mode, job.start_time = mode, body.get("outputStartTime") or now()
             job.run = f"{now()} {uuid.uuid4()}"
-            self._platform.store.save()
-        return self._platform.operations.start(lambda _: self._start(resource, job))
+            self._store.save()
+        return self._operations.start(lambda _: self._start(resource, job))
 
     def stop(self, resource: Resource) -> Operation:
         """Begin the stop action. Stopping a job that does not run does nothing.
@@ -136,45 +135,45 @@ class Jobs:
         Raises:
             AzureError: the job is just stopping.
         """
-        with self._platform.store.lock:
+        with self._store.lock:
             job = self._job(resource)
             if job.state == "Stopping":
                 raise conflict(WRONG_STATE, resource.id)
             if job.state not in IDLE:
                 job.state = "Stopping"
-                self._platform.store.save()
-        return self._platform.operations.start(lambda _: self._stop(resource, job))
+                self._store.save()
+        return self._operations.start(lambda _: self._stop(resource, job))
 
     def forget(self, resource: Resource) -> None:
         """The job is deleted: end its worker, drop its state."""
         self._workers.stop(resource.id.lower())
-        self._platform.store.state.jobs.pop(resource.id.lower(), None)
+        self._store.state.jobs.pop(resource.id.lower(), None)
         for path in (worker_files.job_file, worker_files.progress_file):
-            path(self._platform.settings, resource).unlink(missing_ok=True)
+            path(self._settings, resource).unlink(missing_ok=True)
 
     def _job(self, resource: Resource) -> Job:
-        return self._platform.store.state.jobs.setdefault(resource.id.lower(), Job())
+        return self._store.state.jobs.setdefault(resource.id.lower(), Job())
 
     def _start(self, resource: Resource, job: Job) -> None:
         try:
-            check_may_start(self._platform.store, resource)
+            check_may_start(self._store, resource)
             self._run(resource, job)
             self._wait_until_up(resource, job)
         except AzureError:
             self._workers.stop(resource.id.lower())
-            with self._platform.store.lock:
+            with self._store.lock:
                 if job.state == "Starting":
                     job.state = "Failed"
-                self._platform.store.save()
+                self._store.save()
             raise
 
     def _stop(self, resource: Resource, job: Job) -> None:
         self._workers.stop(resource.id.lower())
-        with self._platform.store.lock:
+        with self._store.lock:
             self._take_progress(resource, job)
             if job.state == "Stopping":
                 job.state = "Stopped"
-            self._platform.store.save()
+            self._store.save()
 
     def _run(self, resource: Resource, job: Job) -> None:
         """Write the worker's orders and have the worker kept alive.
@@ -182,7 +181,7 @@ class Jobs:
         Raises:
             AzureError: an output names a SQL server that is not there.
         """
-        settings = self._platform.settings
+        settings = self._settings
         orders = worker_files.job_file(settings, resource)
         worker_files.router_job(settings, resource, job).write(orders)
         arguments = (sys.executable, "-m", "lpm.local.router.worker", orders)
@@ -190,14 +189,14 @@ class Jobs:
 
     def progress(self, resource: Resource) -> Progress | None:
         """What the worker of a job that runs has reported; None for a job that does not."""
-        with self._platform.store.lock:
+        with self._store.lock:
             job = self._job(resource)
             return self._take_progress(resource, job) if job.state in STARTED else None
 
     def _take_progress(self, resource: Resource, job: Job) -> Progress | None:
         """Note what the worker has reported in this run."""
         try:
-            progress = Progress.read(worker_files.progress_file(self._platform.settings, resource))
+            progress = Progress.read(worker_files.progress_file(self._settings, resource))
         except (OSError, ValueError):  # not written yet
             return None
         if progress.run != job.run:
@@ -208,7 +207,7 @@ class Jobs:
 
     def _refreshed(self, resource: Resource) -> Job:
         """A job's state as it is now."""
-        with self._platform.store.lock:
+        with self._store.lock:
             job = self._job(resource)
             if job.state not in ("Running", "Restarting", "Degraded"):
                 return job
@@ -235,12 +234,12 @@ class Jobs:
                 return
             if health.deaths >= DEGRADED_AFTER:
                 break
-            with self._platform.store.lock:
+            with self._store.lock:
                 progress = self._take_progress(resource, job)
                 if progress is not None and progress.pid == health.pid:
                     job.state = "Running"
-                    self._platform.store.save()
+                    self._store.save()
                     return
             time.sleep(0.1)
-        file = worker_files.log_file(self._platform.settings, resource)
+        file = worker_files.log_file(self._settings, resource)
         raise AzureError(500, "JobFailed", f"The job's worker does not come up; its log is {file}.", resource.id)

@@ -10,18 +10,18 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import httpx
 
 from lpm.local.azure import worker_files
 from lpm.local.azure.errors import AzureError, bad_request
-from lpm.local.azure.resource_types import CONSUMER_GROUPS, HUBS, NAMESPACES, STREAMING_JOBS
-from lpm.local.azure.store import Json, Resource, ResourceId
+from lpm.local.azure.hubs import Hubs
+from lpm.local.azure.jobs import Jobs
+from lpm.local.azure.settings import Settings
+from lpm.local.azure.store import Json, Resource, ResourceId, Store
+from lpm.local.azure.type_names import CONSUMER_GROUPS, HUBS, NAMESPACES, STREAMING_JOBS
 from lpm.local.event_hubs.faults import THROTTLED
-
-if TYPE_CHECKING:
-    from lpm.local.azure.platform import Platform
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +71,11 @@ Sample = tuple[datetime, Mapping[Key, float]]
 class Meters:
     """Samples everything every two seconds and answers from the samples of the last hour."""
 
-    def __init__(self, platform: "Platform") -> None:
-        self._platform = platform
+    def __init__(self, settings: Settings, store: Store, hubs: Hubs, jobs: Jobs) -> None:
+        self._settings = settings
+        self._store = store
+        self._hubs = hubs
+        self._jobs = jobs
         self._samples: deque[Sample] = deque(maxlen=round(KEPT_SECONDS / SAMPLE_SECONDS))
         self._http = httpx.Client(trust_env=False)  # kept: a new one reads all certificates of the machine
         self._closing = threading.Event()
@@ -160,7 +163,7 @@ class Meters:
                 return
 
     def _sample(self) -> Iterator[tuple[Key, float]]:
-        store, hubs = self._platform.store, self._platform.hubs
+        store, hubs = self._store, self._hubs
         with store.lock:
             topics = {ResourceId.parse(hub.id).name: hub for hub in store.of_type(HUBS)}
             groups = [ResourceId.parse(group.id).names for group in store.of_type(CONSUMER_GROUPS)]
@@ -180,7 +183,7 @@ class Meters:
 
     def _throttled(self) -> Mapping[str, int] | None:
         """Requests by hub that were refused, as the Event Hubs stand-in counts them; None while it is away."""
-        address = self._platform.settings.event_hubs
+        address = self._settings.event_hubs
         if not address:
             return {}
         try:
@@ -197,7 +200,7 @@ class Meters:
         left: Mapping[tuple[str, str], Mapping[int, int]],
     ) -> Iterator[tuple[Key, float]]:
         """A job that does not run has no metrics."""
-        progress = self._platform.jobs.progress(resource)
+        progress = self._jobs.progress(resource)
         if progress is None:
             return
         job, source = resource.id.lower(), worker_files.source(resource)

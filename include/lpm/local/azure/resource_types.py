@@ -5,23 +5,25 @@ import shutil
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from lpm.local.azure import bodies
 from lpm.local.azure.errors import bad_request, conflict, not_found
-from lpm.local.azure.store import Json, Resource, ResourceId, now
+from lpm.local.azure.hubs import Hubs
+from lpm.local.azure.jobs import Jobs
+from lpm.local.azure.settings import Settings
+from lpm.local.azure.store import Json, Resource, ResourceId, Store, now
+from lpm.local.azure.type_names import (
+    CONSUMER_GROUPS,
+    CONTAINERS,
+    HUBS,
+    NAMESPACES,
+    ROLE_ASSIGNMENTS,
+    STREAMING_JOBS,
+)
 
-if TYPE_CHECKING:
-    from lpm.local.azure.platform import Platform
-
-NAMESPACES = "Microsoft.EventHub/namespaces"
-HUBS = f"{NAMESPACES}/eventhubs"
-CONSUMER_GROUPS = f"{HUBS}/consumergroups"
-CONTAINERS = "Microsoft.Storage/storageAccounts/blobServices/containers"
-ROLE_ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
-STREAMING_JOBS = "Microsoft.StreamAnalytics/streamingjobs"
 TENANT = "00000000-0000-0000-0000-00000000000f"
 _PRINCIPALS = uuid.UUID("6f0f3c58-6c2f-4d0a-9a53-0d3c7a3f7a11")  # so that ids are stable within one creation
 BODY_PARTS = (
@@ -35,10 +37,20 @@ BODY_PARTS = (
 
 
 @dataclass(frozen=True)
+class Parts:
+    """The parts of the stand-in that a resource is made in: a topic of the hubs, a folder, a streaming job."""
+
+    settings: Settings
+    store: Store
+    hubs: Hubs
+    jobs: Jobs
+
+
+@dataclass(frozen=True)
 class Change:
     """A resource that is to be created or replaced; its body has been checked."""
 
-    platform: "Platform"
+    parts: Parts
     id: ResourceId
     body: Any  # the type's model
     existing: Resource | None
@@ -46,7 +58,7 @@ class Change:
 
 # What a type adds to an answer: read-only values over the body that was sent.
 Put = Callable[[Change], Json]
-Remove = Callable[["Platform", Resource], None]
+Remove = Callable[[Parts, Resource], None]
 
 
 @dataclass(frozen=True)
@@ -119,15 +131,15 @@ def _put_namespace(change: Change) -> Json:
 
 def _put_hub(change: Change) -> Json:
     properties = change.body.properties
-    change.platform.hubs.put(
+    change.parts.hubs.put(
         change.id.name, properties.partition_count, properties.retention_description.retention_time_in_hours
     )
     partitions = [str(partition) for partition in range(properties.partition_count)]
     return {"properties": {"status": "Active", "partitionIds": partitions}}
 
 
-def _remove_hub(platform: "Platform", resource: Resource) -> None:
-    platform.hubs.delete(ResourceId.parse(resource.id).name)
+def _remove_hub(parts: Parts, resource: Resource) -> None:
+    parts.hubs.delete(ResourceId.parse(resource.id).name)
 
 
 def _put_plain(_: Change) -> Json:
@@ -139,30 +151,30 @@ def _remove_plain(*_: Any) -> None:
 
 
 def _put_storage(change: Change) -> Json:
-    change.platform.settings.storage.joinpath(change.id.name).mkdir(parents=True, exist_ok=True)
+    change.parts.settings.storage.joinpath(change.id.name).mkdir(parents=True, exist_ok=True)
     return {"properties": {"provisioningState": "Succeeded"}}
 
 
 def _put_container(change: Change) -> Json:
-    change.platform.settings.container(change.id.names[0], change.id.name).mkdir(parents=True, exist_ok=True)
+    change.parts.settings.container(change.id.names[0], change.id.name).mkdir(parents=True, exist_ok=True)
     return {}
 
 
-def _remove_container(platform: "Platform", resource: Resource) -> None:
+def _remove_container(parts: Parts, resource: Resource) -> None:
     account, _, name = ResourceId.parse(resource.id).names
-    shutil.rmtree(platform.settings.container(account, name), ignore_errors=True)
+    shutil.rmtree(parts.settings.container(account, name), ignore_errors=True)
 
 
 def _put_metric_alert(change: Change) -> Json:
     for scope in change.body.properties.scopes:
-        if change.platform.store.find(ResourceId.parse(scope)) is None:
+        if change.parts.store.find(ResourceId.parse(scope)) is None:
             raise not_found(f"The scope '{scope}' of the alert rule was not found.", scope)
     return {}
 
 
 def _put_role_assignment(change: Change) -> Json:
     scope = ResourceId.parse(change.id.scope)
-    if change.platform.store.find(scope) is None:
+    if change.parts.store.find(scope) is None:
         raise not_found(f"The scope '{scope.text}' of the role assignment was not found.", scope.text)
     wanted = change.body.properties
     if change.existing is not None:
@@ -174,7 +186,7 @@ def _put_role_assignment(change: Change) -> Json:
                 change.id.text,
             )
         return {}
-    for other in change.platform.store.of_type(ROLE_ASSIGNMENTS):
+    for other in change.parts.store.of_type(ROLE_ASSIGNMENTS):
         properties = other.asked["properties"]
         same = (
             ResourceId.parse(other.id).scope.lower() == scope.key
@@ -187,7 +199,7 @@ def _put_role_assignment(change: Change) -> Json:
 
 
 def _put_streaming_job(change: Change) -> Json:
-    change.platform.jobs.check_may_change(change.id, change.body, change.existing)
+    change.parts.jobs.check_may_change(change.id, change.body, change.existing)
     if change.existing is not None:
         return change.existing.added
     created = now()
@@ -202,8 +214,8 @@ def _put_streaming_job(change: Change) -> Json:
     }
 
 
-def _remove_streaming_job(platform: "Platform", resource: Resource) -> None:
-    platform.jobs.forget(resource)
+def _remove_streaming_job(parts: Parts, resource: Resource) -> None:
+    parts.jobs.forget(resource)
 
 
 _EVENT_HUB_VERSIONS = frozenset({"2024-01-01"})

@@ -2,8 +2,8 @@
 
 from lpm.local.azure import bodies
 from lpm.local.azure.errors import AzureError, bad_request, not_found
-from lpm.local.azure.resource_types import CONSUMER_GROUPS, CONTAINERS, HUBS, ROLE_ASSIGNMENTS
 from lpm.local.azure.store import Resource, ResourceId, Store
+from lpm.local.azure.type_names import CONSUMER_GROUPS, CONTAINERS, HUBS, ROLE_ASSIGNMENTS
 from lpm.local.router.compiling import NotSimulated, compile_query
 
 # Built-in roles, https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
