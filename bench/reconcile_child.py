@@ -10,19 +10,30 @@ import time
 from collections.abc import Callable
 
 
+def ledger(_: str, anew: str) -> Callable[[], int]:
+    from lpm.clients.databricks import DatabricksClient
+    from lpm.config import load_config
+    from lpm.procedures.reconciliation.ledger import bring_forward
+    from lpm.procedures.reconciliation.source import Source
+
+    config = load_config()
+    environment = config.environment("local")
+    databricks = DatabricksClient.of(environment)
+    source = Source(config, environment, databricks)
+    return lambda: len(bring_forward(source, databricks, None, anew=anew == "anew").faults)
+
+
 def ours(url: str, since: str) -> Callable[[], int]:
     from lpm.clients.databricks import DatabricksClient
     from lpm.clients.target_database import TargetDatabase
     from lpm.config import load_config
-    from lpm.procedures.reconciliation import ledger
     from lpm.procedures.reconciliation.company import CompanyReconciliation, Request
     from lpm.procedures.reconciliation.source import Source
 
     config = load_config()
     environment, company = config.environment("local"), config.companies[0]
-    databricks = DatabricksClient.of(environment)
-    source = Source(config, environment, databricks)
-    through = ledger.bring_forward(source, databricks, None).through
+    source = Source(config, environment, DatabricksClient.of(environment))
+    through = source.latest_version()
 
     def compare() -> int:
         with TargetDatabase(
@@ -60,7 +71,7 @@ def fastrecon(url: str, key: str, columns: str) -> Callable[[], int]:
 
 
 if __name__ == "__main__":
-    work = {"ours": ours, "reladiff": reladiff, "fastrecon": fastrecon}[sys.argv[1]](*sys.argv[2:])
+    work = {"ledger": ledger, "ours": ours, "reladiff": reladiff, "fastrecon": fastrecon}[sys.argv[1]](*sys.argv[2:])
     begun = time.perf_counter()
     found = work()
     seconds = time.perf_counter() - begun
