@@ -211,7 +211,8 @@ class CompanyReconciliation:
             target, in_flight = state.keys(buckets), state.in_flight(cut, buckets)
         if wanted is not None:
             target = {key_hash: row for key_hash, row in target.items() if key_hash in wanted}
-        return list(differing_keys(source, target, in_flight, self._source.latest_version()))
+        newest = self._source.latest_version() if in_flight else cut  # no other key can have a newer version
+        return list(differing_keys(source, target, in_flight, newest))
 
     def _again(self, cut: int, suspects: Collection[str]) -> Iterator[Difference]:
         """Those of the suspects that differ now; the source is asked only about keys that it was not asked about."""
