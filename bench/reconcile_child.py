@@ -27,19 +27,20 @@ def ours(url: str, since: str) -> Callable[[], int]:
     from lpm.clients.databricks import DatabricksClient
     from lpm.clients.target_database import TargetDatabase
     from lpm.config import load_config
-    from lpm.procedures.reconciliation.company import CompanyReconciliation, Request
+    from lpm.procedures.reconciliation.company import CompanyReconciliation, Request, buckets_together
     from lpm.procedures.reconciliation.source import Source
 
     config = load_config()
     environment, company = config.environment("local"), config.companies[0]
     source = Source(config, environment, DatabricksClient.of(environment))
-    through = source.latest_version()
+    through, rows = source.latest_version(), source.row_counts()[company.id]
+    width = buckets_together(rows) if int(since) < 0 else 1
 
     def compare() -> int:
         with TargetDatabase(
             config, company, url.replace("postgresql://", "postgresql+psycopg://"), "postgresql"
         ) as found:
-            request = Request(since=int(since), grace_seconds=0.0, wait_seconds=0.0)
+            request = Request(since=int(since), width=width, grace_seconds=0.0, wait_seconds=0.0)
             return sum(CompanyReconciliation(source, found, through, request).run().result.differences.values())
 
     return compare

@@ -21,6 +21,7 @@ from lpm.config import load_config
 from lpm.config.alerts import load_alerts
 from lpm.contract.envelope import BUCKETS
 from lpm.local import processes
+from lpm.local.databricks.statements import INLINE_BYTES
 from lpm.local.postgres import Server
 from lpm.procedures.alerts.evaluation import Rules
 from lpm.procedures.alerts.telling import Links
@@ -124,6 +125,36 @@ def test_every_kind_of_fault_is_found_and_named_at_once(world: World) -> None:
     assert (rows[missing].target, rows["ab" * 32].source, rows[misrouted].source) == (None, None, None)
     assert rows[misrouted].target is not None
     assert rows[misrouted].target["info_companyid"] == other.id
+
+
+@pytest.mark.parametrize("width", [1, 8, BUCKETS])
+def test_sums_of_several_buckets_together_find_the_same(world: World, width: int) -> None:
+    through = bring_forward(world).through
+    company = world.companies[0]
+    key = world.a_key(company)
+    elsewhere = f"{int(key[:4], 16) ^ 1:04x}{key[4:]}"  # the same row in the neighbouring bucket
+    world.copy_row(company, key, company, elsewhere)
+    world.tamper(company, f"DELETE FROM {{target}} WHERE lpm_key_hash = '\\x{key}'")
+    found = world.compare(company, through, width=width)
+    assert {each.key_hash: each.kind for each in found.differences} == {key: Kind.MISSING, elsewhere: Kind.EXTRA}
+    world.sql(world.merge_statement(0, 60, generation=3))
+    world.deliver(through + 1, world.version())
+    for other in world.companies[1:]:
+        assert world.compare(other, through, width=width).result.verdict is Verdict.PASS, "what is newer is in flight"
+
+
+def test_rows_too_large_for_one_result_are_compared_and_kept_as_evidence_all_the_same(world: World) -> None:
+    company = world.companies[0]
+    rows = world.databases[company.id].row_count()
+    longest = INLINE_BYTES // rows + 1  # all of them are more than one result; each is a dead letter
+    of_company = f"WHERE info_companyid = '{company.id}'"
+    world.sql(f"UPDATE {world.table} SET comment = repeat('x', {longest}) {of_company}")
+    world.heartbeat(world.version())
+    found = world.compare(company, bring_forward(world).through, width=BUCKETS)
+    assert len(found.differences) == rows
+    assert {each.note for each in found.differences} == {DEAD_LETTER}
+    assert {len((both.source or {})["comment"] or "") for both in found.rows.values()} == {longest}
+    world.sql(f"UPDATE {world.table} SET comment = 'short' {of_company}")
 
 
 def in_other_words(row: Mapping[str, str | None] | None) -> dict[str, str | None]:
@@ -266,7 +297,7 @@ def test_only_changed_buckets_are_compared_when_asked_and_all_of_them_when_not(w
     world.deliver(since + 1, world.version())
     through = bring_forward(world).through
     touched = world.compare(company, through, since=since)
-    assert (touched.result.verdict, touched.result.buckets) == (Verdict.PASS, 1)
+    assert (touched.result.verdict, touched.result.sums) == (Verdict.PASS, 1)
     everything = world.compare(company, through)
     assert [each.key_hash for each in everything.differences] == [untouched]
 

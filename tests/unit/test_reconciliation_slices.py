@@ -1,7 +1,11 @@
-"""Ranges of buckets."""
+"""Ranges of buckets, and buckets that have one sum."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from lpm.contract.envelope import BUCKETS
+from lpm.procedures.reconciliation.company import ROWS_OF_A_SUM, buckets_together
 from lpm.procedures.reconciliation.ledger import Slice
 
 
@@ -27,3 +31,11 @@ def test_pieces_of_a_part_stay_in_it() -> None:
 def test_the_range_around_keys_has_the_buckets_of_all_of_them() -> None:
     assert Slice.around(["00ff" + "0" * 60, "0a00" + "f" * 60, "0100" + "0" * 60]) == Slice(0x00FF, 0x0A00)
     assert Slice.around({"ffff" + "0" * 60}) == Slice(65_535, 65_535)
+
+
+@given(rows=st.integers(0, 10**10))
+def test_so_many_buckets_have_one_sum_that_it_is_of_few_rows_and_none_is_left_over(rows: int) -> None:
+    width = buckets_together(rows)
+    assert BUCKETS % width == 0
+    assert width == 1 or rows * width / BUCKETS <= ROWS_OF_A_SUM
+    assert width == BUCKETS or rows * 2 * width / BUCKETS > ROWS_OF_A_SUM, "no more sums than needed"

@@ -27,7 +27,7 @@ BUCKETS_BY_INDEX = 4_000
 
 @dataclass(frozen=True)
 class BucketSum:
-    """Rows of a bucket and the sum of the first bytes of their row hashes."""
+    """Rows of a bucket, or of some, and the sum over them: of the first bytes of row hash, and the bucket."""
 
     rows: int
     hash_sum: int
@@ -66,14 +66,16 @@ class _Spelling:
 _SPELLINGS: Mapping[Dialect, _Spelling] = {
     "postgresql": _Spelling(
         isolation="REPEATABLE READ",
-        hash_sum=f"sum(substring(lpm_row_hash FROM 1 FOR {HASH_BYTES})::bigint)",  # this cast: PostgreSQL 18
+        # This cast: PostgreSQL 18.
+        hash_sum=f"sum(substring(lpm_row_hash FROM 1 FOR {HASH_BYTES})::bigint + lpm_bucket)",
         tombstone_bucket="get_byte(key_hash, 0) * 256 + get_byte(key_hash, 1)",
         bucket_is_one_of="{bucket} IN (SELECT json_array_elements_text(CAST(:buckets AS json))::integer)",
         is_own="{column} IS NOT DISTINCT FROM :company",
     ),
     "mssql": _Spelling(
         isolation="SNAPSHOT",  # allowed in every Azure SQL database; READ COMMITTED has a new state per statement
-        hash_sum=f"SUM(CONVERT(decimal(38,0), CONVERT(bigint, 0x00 + SUBSTRING(lpm_row_hash, 1, {HASH_BYTES}))))",
+        hash_sum=f"SUM(CONVERT(decimal(38,0), CONVERT(bigint, 0x00 + SUBSTRING(lpm_row_hash, 1, {HASH_BYTES})) "
+        "+ lpm_bucket))",
         tombstone_bucket="CONVERT(int, SUBSTRING(key_hash, 1, 2))",
         bucket_is_one_of="{bucket} IN (SELECT CONVERT(int, value) FROM OPENJSON(:buckets))",
         # Its = ignores trailing blanks, and case under most collations.
@@ -111,11 +113,15 @@ class TargetSnapshot:
         [(version,)] = self._read(f"SELECT min(version) FROM {names.STATE_SCHEMA}.watermark")
         return -1 if version is None else int(version)
 
-    def sums(self, version: int, buckets: Collection[int] | None = None) -> dict[int, BucketSum]:
-        """The sums of rows whose version is not above ``version``; buckets without rows are absent."""
+    def sums(self, version: int, buckets: Collection[int] | None = None, width: int = 1) -> dict[int, BucketSum]:
+        """The sums of rows whose version is not above ``version``; buckets without rows are absent.
+
+        ``width`` neighbouring buckets have one sum, under the first of them, when all buckets are asked for.
+        """
         asked, wanted = _asked(buckets), _wanted(buckets)
-        query = f"""SELECT lpm_bucket, count(*), {self._spelling.hash_sum} FROM {self._target}
-            WHERE lpm_version <= :version {self._in("lpm_bucket", asked)} GROUP BY lpm_bucket"""
+        first = f"lpm_bucket - lpm_bucket % {width}"
+        query = f"""SELECT {first}, count(*), {self._spelling.hash_sum} FROM {self._target}
+            WHERE lpm_version <= :version {self._in("lpm_bucket", asked)} GROUP BY {first}"""
         found = self._read(query, version=version, buckets=asked)
         return {int(bucket): BucketSum(int(rows), int(total)) for bucket, rows, total in found if bucket in wanted}
 

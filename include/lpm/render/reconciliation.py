@@ -20,6 +20,8 @@ from lpm.render import names
 
 HASH_BYTES = 7  # of row_hash that are summed: the sum of billions of rows fits 38 digits
 _HASH = f"CAST(conv(substring(row_hash, 1, {2 * HASH_BYTES}), 16, 10) AS DECIMAL(38,0))"
+# What a row adds to the sum of several buckets: the same row under a key of another bucket adds something else.
+_WORTH = f"{_HASH} + bucket"
 _RANK = f"CASE WHEN _change_type IN ('insert', 'update_postimage') THEN {Rank.UPSERT} ELSE {Rank.DELETE} END"
 _SIGN = f"CASE WHEN rank = {Rank.UPSERT} THEN 1 ELSE -1 END"
 _ENVELOPE_BYTES = 1_000  # more than an event needs beside company, key and payload
@@ -99,14 +101,15 @@ class Queries:
         return f"""INSERT INTO {self._ledger}
             SELECT company, bucket, CAST({version} AS BIGINT), row_count, hash_sum FROM ({faults})"""
 
-    def sums(self, version: int, since: int) -> str:
-        """Bucket, rows and sum at ``version`` of the buckets of :company that a version after ``since`` changed.
+    def sums(self, version: int, since: int, width: int) -> str:
+        """First bucket, rows and sum at ``version`` of each ``width`` neighbouring buckets of :company.
 
-        ``since`` -1 means every bucket.
+        Only of those that a version after ``since`` changed; -1 means all.
         """
-        return f"""SELECT bucket, sum(IF(version <= {version}, row_count, 0L)) AS row_count,
-                sum(IF(version <= {version}, hash_sum, CAST(0 AS DECIMAL(38,0)))) AS hash_sum
-            FROM {self._ledger} WHERE company = :company GROUP BY bucket HAVING max(version) > {since}"""
+        return f"""SELECT bucket - bucket % {width} AS first_bucket,
+                sum(IF(version <= {version}, row_count, 0L)) AS row_count,
+                sum(IF(version <= {version}, hash_sum + bucket * row_count, CAST(0 AS DECIMAL(38,0)))) AS hash_sum
+            FROM {self._ledger} WHERE company = :company GROUP BY 1 HAVING max(version) > {since}"""
 
     def row_counts(self) -> str:
         """Company and its rows, of every company that the source knows, configured or not."""
@@ -121,21 +124,22 @@ class Queries:
         changes = self._changes(version + 1, latest, "company = :company")
         return f"""SELECT bucket, sum(rows_before) AS row_count, sum(sum_before) AS hash_sum FROM (
                 SELECT bucket, count_if(rank = {Rank.DELETE}) AS rows_before,
-                    sum(IF(rank = {Rank.DELETE}, {_HASH}, CAST(0 AS DECIMAL(38,0)))) AS sum_before,
+                    sum(IF(rank = {Rank.DELETE}, {_WORTH}, CAST(0 AS DECIMAL(38,0)))) AS sum_before,
                     row_number() OVER (PARTITION BY key_hash ORDER BY version) AS place
                 FROM ({changes}) JOIN (SELECT explode(split(:keys, ',')) AS key_hash) USING (key_hash)
                 WHERE sendable GROUP BY key_hash, bucket, version)
             WHERE place = 1 GROUP BY bucket"""
 
-    def keys(self, version: int, buckets: Collection[int], *, payloads: bool) -> str:
-        """Of :company's keys in some buckets, at ``version``: key hash, rows, highest row hash, whether sendable.
+    def keys(self, version: int, firsts: Collection[int], width: int, *, payloads: bool) -> str:
+        """Of :company's keys at ``version``: key hash, rows, highest row hash, whether sendable.
 
-        Then its payload, if ``payloads`` are wanted, else NULL.
+        Then its payload, if ``payloads`` are wanted, else NULL. Of the keys in ``width`` buckets from each first one.
         """
+        buckets = _one_of(f"bucket div {width}", [first // width for first in firsts])
         payload = "max_by(payload, row_hash)" if payloads else "CAST(NULL AS STRING)"
         return f"""SELECT key_hash, count(*) AS row_count, max(row_hash) AS row_hash, bool_and(sendable) AS sendable,
                 {payload} AS payload
-            FROM ({self._of_company(version, _one_of("bucket", buckets))}) GROUP BY key_hash"""
+            FROM ({self._of_company(version, buckets)}) GROUP BY key_hash"""
 
     def key_hashes(self, version: int, first_bucket: int, last_bucket: int) -> str:
         """Of :company's keys in a range of buckets, at ``version``: key hash and nothing. Reads key columns only."""
@@ -149,7 +153,7 @@ class Queries:
 
     def sums_of_table(self, version: int, first_bucket: int, last_bucket: int) -> str:
         """Bucket, rows and sum of :company in a range of buckets at ``version``, from the table itself."""
-        return f"""SELECT bucket, count(*) AS row_count, sum({_HASH}) AS hash_sum
+        return f"""SELECT bucket, count(*) AS row_count, sum({_WORTH}) AS hash_sum
             FROM ({self._of_company(version, _between(first_bucket, last_bucket))})
             WHERE sendable GROUP BY bucket"""
 

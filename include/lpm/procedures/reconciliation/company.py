@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from lpm.clients.databricks import StatementFailed
 from lpm.clients.target_database import TargetDatabase
 from lpm.clients.target_snapshot import BucketSum, snapshot
-from lpm.contract.envelope import bucket_of
+from lpm.contract.envelope import BUCKETS, bucket_of
 from lpm.contract.values import text_of, typed_row
 from lpm.procedures.reconciliation.comparison import (
     Difference,
@@ -25,7 +25,8 @@ from lpm.procedures.reconciliation.result import CompanyResult, Verdict
 from lpm.procedures.reconciliation.source import Source, SourceKey, in_parts
 from lpm.render import names
 
-BUCKETS_AT_ONCE = 2_000  # whose keys are read in one go
+BUCKETS_AT_ONCE = 2_000  # or sums of some together, whose keys are read in one go
+ROWS_OF_A_SUM = 128  # about so many of a small company: fewer sums travel, and the rows of one that differs are few
 ROWS_WITH_PAYLOADS = 10_000  # of the source; so few are read with their values: asking later reads the table again
 ROWS_KEPT = 20  # differing rows whose values are kept as evidence, of both sides; a row may be large
 IN_FLIGHT_LIMIT = 100_000  # keys; more are not worth asking the change feed about
@@ -34,13 +35,22 @@ WATERMARK_PAUSE_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Request:
-    """What to compare. ``since``: buckets that no version after it changed are left out; -1 compares all."""
+    """What to compare. ``since``: buckets that no version after it changed are left out; -1 compares all.
+
+    ``width``: so many neighbouring buckets have one sum; 1 where some are left out.
+    """
 
     since: int = -1
+    width: int = 1
     deep: Slice | None = None
     grace_seconds: float = 30.0
     wait_seconds: float = 60.0  # for the watermark to reach the cut
     evidence_keys: int = 1_000  # differences that are kept with their details
+
+
+def buckets_together(rows: int) -> int:
+    """How many neighbouring buckets of a company of so many rows get one sum: a power of two, so that all do."""
+    return min(BUCKETS, 1 << max(0, (ROWS_OF_A_SUM * BUCKETS // max(rows, 1)).bit_length() - 1))
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,7 @@ class BothSides:
 
 @dataclass(frozen=True)
 class _TargetSums:
-    """Of one state of the database: the sums at the cut by bucket, and the keys changed since."""
+    """Of one state of the database: the sums at the cut by first bucket, and the keys changed since."""
 
     sums: Mapping[int, BucketSum]
     in_flight: Collection[str]
@@ -95,17 +105,17 @@ class CompanyReconciliation:
             reason = "the database has no watermark yet"
             return Findings(result.model_copy(update={"verdict": Verdict.SKIPPED, "reason": reason}), ())
         expected, found = self._sums(cut)
-        buckets = self._differing_buckets(cut, expected, found)
-        few = sum(expected[bucket].rows for bucket in buckets if bucket in expected) <= ROWS_WITH_PAYLOADS
-        suspects = {each.key_hash: each for each in self._compare_keys(cut, buckets, payloads=few)}
+        firsts = self._differing_buckets(cut, expected, found)
+        few = sum(expected[first].rows for first in firsts if first in expected) <= ROWS_WITH_PAYLOADS
+        suspects = {each.key_hash: each for each in self._compare_keys(cut, firsts, payloads=few)}
         if self._request.deep:
             suspects |= {each.key_hash: each for each in self._compare_values(cut, self._request.deep)}
         deep_rows = self._deep_rows  # looking again at what differs is no further row
         differences = tuple(self._explained(cut, self._confirmed(cut, suspects)))
         figures = {
             "verdict": Verdict.DIFFER if differences else Verdict.PASS,
-            "buckets": len(expected.keys() | found.sums.keys()),
-            "differing_buckets": len(buckets),
+            "sums": len(expected.keys() | found.sums.keys()),
+            "differing_sums": len(firsts),
             "in_flight": len(found.in_flight),
             "late": len(suspects) - len(differences),
             "deep_rows": deep_rows,
@@ -174,28 +184,31 @@ class CompanyReconciliation:
             expected = self._source.sums(self._company, cut, self._request.since)
             return expected, self._target_sums(cut, sorted(expected))
         with ThreadPoolExecutor(max_workers=1) as beside:
-            asked = beside.submit(self._source.sums, self._company, cut)
+            asked = beside.submit(self._source.sums, self._company, cut, -1, self._request.width)
             found = self._target_sums(cut, None)
             return asked.result(), found
 
     def _target_sums(self, cut: int, buckets: Collection[int] | None) -> _TargetSums:
         with snapshot(self._database) as state:
-            return _TargetSums(state.sums(cut, buckets), state.in_flight(cut, buckets))
+            return _TargetSums(state.sums(cut, buckets, self._request.width), state.in_flight(cut, buckets))
 
     def _differing_buckets(self, cut: int, expected: Mapping[int, BucketSum], found: _TargetSums) -> list[int]:
-        in_flight = found.in_flight
+        """The first buckets whose sums differ."""
+        in_flight, width = found.in_flight, self._request.width
         if len(in_flight) > IN_FLIGHT_LIMIT:
             raise RuntimeError(
                 f"company {self._company!r}: {len(in_flight)} keys have changed since version {cut}, more than "
                 f"{IN_FLIGHT_LIMIT}\nNext step: trigger reconcile for this company alone; the cut is newer then."
             )
-        changed_since = self._source.still_there(self._company, cut, in_flight) if in_flight else {}
+        changed_since = self._source.still_there(self._company, cut, in_flight, width) if in_flight else {}
         return differing_buckets(expected, found.sums, changed_since)
 
-    def _compare_keys(self, cut: int, buckets: list[int], *, payloads: bool = False) -> Iterator[Difference]:
-        for part in in_parts(buckets, BUCKETS_AT_ONCE):
-            source = self._source.keys(self._company, cut, part, payloads=payloads)
-            for difference in self._keys_that_differ(cut, part, source):
+    def _compare_keys(self, cut: int, firsts: list[int], *, payloads: bool = False) -> Iterator[Difference]:
+        width = self._request.width
+        for part in in_parts(firsts, BUCKETS_AT_ONCE):
+            source = self._source.keys(self._company, cut, part, width, payloads=payloads)
+            buckets = [bucket for first in part for bucket in range(first, first + width)]
+            for difference in self._keys_that_differ(cut, buckets, source):
                 self._source_keys[cut, difference.key_hash] = source.get(difference.key_hash)
                 yield difference
 

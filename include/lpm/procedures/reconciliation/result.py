@@ -36,8 +36,8 @@ class CompanyResult(Record):
     verified_at: datetime | None = None
     stuck_seconds: float = 0.0  # how long the watermark has stood below the round's cut
     rows: int = -1  # of the company in the source, as the ledger knows them; -1 when they were not counted
-    buckets: int = 0  # compared
-    differing_buckets: int = 0
+    sums: int = 0  # compared, of a bucket or, in a small company, of some together
+    differing_sums: int = 0
     in_flight: int = 0  # keys that the target has newer than the cut
     late: int = 0  # keys that differed at first and not after the grace period
     deep_rows: int = 0  # compared value by value
@@ -51,7 +51,7 @@ class CompanyResult(Record):
         """One line for people."""
         if self.verdict is Verdict.PASS:
             late = f", {self.late} late" if self.late else ""
-            return f"equal at version {self.cut}: {self.buckets} buckets, {self.in_flight} keys in flight{late}"
+            return f"equal at version {self.cut}: {self.sums} sums compared, {self.in_flight} keys in flight{late}"
         if self.verdict is Verdict.DIFFER:
             kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.differences.items()))
             return f"differs at version {self.cut}: {kinds}; {self.repaired} repaired; evidence {self.evidence}"

@@ -12,7 +12,7 @@ from lpm.clients.target_database import TargetDatabase
 from lpm.config import Company, Config, Environment
 from lpm.procedures.reconciliation import ledger
 from lpm.procedures.reconciliation.batch import Batch
-from lpm.procedures.reconciliation.company import CompanyReconciliation, Findings, Request
+from lpm.procedures.reconciliation.company import CompanyReconciliation, Findings, Request, buckets_together
 from lpm.procedures.reconciliation.comparison import Difference
 from lpm.procedures.reconciliation.ledger import Ledger, Slice
 from lpm.procedures.reconciliation.repair import Repairer
@@ -89,7 +89,7 @@ class Round:
         before = self.verified_through(company)
         with TargetDatabase.connect(self.config, self.environment, company) as database:
             rows = moved.row_counts.get(company.id, 0)
-            request = self._request(self._since(rows, before))
+            request = self._request(rows, before)
             findings = CompanyReconciliation(self.source, database, moved.through, request).run()
             remaining = findings.differences
             if findings.differences and self.wanted.repair:
@@ -120,10 +120,12 @@ class Round:
         small = rows < self.config.pipeline.reconciliation.full_below_rows
         return -1 if small or self.wanted.every_bucket else before.version
 
-    def _request(self, since: int) -> Request:
+    def _request(self, rows: int, before: VerifiedThrough) -> Request:
         settings, wanted = self.config.pipeline.reconciliation, self.wanted
+        since = self._since(rows, before)
         return Request(
             since=since,
+            width=buckets_together(rows) if since < 0 else 1,
             deep=Slice.everything() if wanted.every_value else Slice.of_hour(wanted.moment, settings.deep_hours),
             grace_seconds=settings.grace_seconds if wanted.grace_seconds is None else wanted.grace_seconds,
             wait_seconds=settings.wait_seconds,

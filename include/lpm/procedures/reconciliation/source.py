@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from lpm.clients.databricks import DatabricksClient, SqlResult, StatementFailed
-from lpm.clients.target_snapshot import BucketSum
+from lpm.clients.target_snapshot import NOTHING, BucketSum
 from lpm.config import Config, Environment
 from lpm.render.reconciliation import Queries
 
@@ -39,39 +39,45 @@ class Source:
         [(version, *_)] = self._databricks.run_sql(self.queries.latest_version()).rows
         return int(version or 0)
 
-    def sums(self, company: str, version: int, since: int = -1) -> dict[int, BucketSum]:
-        """Sums at ``version``, from the ledger, of the buckets that changed after ``since``."""
-        return self._sums(self.queries.sums(version, since), company=company)
+    def sums(self, company: str, version: int, since: int = -1, width: int = 1) -> dict[int, BucketSum]:
+        """Sums at ``version``, from the ledger, of the buckets that changed after ``since``.
+
+        ``width`` neighbouring buckets have one sum, under the first of them.
+        """
+        return self._sums(self.queries.sums(version, since, width), company=company)
 
     def sums_of_table(self, company: str, version: int, first: int, last: int) -> dict[int, BucketSum]:
         """Sums at ``version`` of a range of buckets, from the table itself: it needs no ledger and reads every row."""
         statement = self.queries.sums_of_table(version, first, last)
         return _bucket_sums(self._databricks.run_sql(statement, {"company": company}, timeout_seconds=3600))
 
-    def still_there(self, company: str, version: int, keys: Collection[str]) -> dict[int, BucketSum]:
-        """What those keys, which have changed since, were worth at ``version``."""
+    def still_there(self, company: str, version: int, keys: Collection[str], width: int = 1) -> dict[int, BucketSum]:
+        """What those keys, which have changed since, were worth at ``version``; summed as by :meth:`sums`."""
         latest, total = self.latest_version(), dict[int, BucketSum]()
         if latest == version:
             return total
         for part in in_parts(sorted(keys), KEYS_AT_ONCE):
             statement = self.queries.still_there(version, latest)
             for bucket, found in self._sums(statement, company=company, keys=",".join(part)).items():
-                total[bucket] = total.get(bucket, BucketSum(0, 0)) + found
+                first = bucket - bucket % width
+                total[first] = total.get(first, NOTHING) + found
         return total
 
     def keys(
-        self, company: str, version: int, buckets: Sequence[int], *, payloads: bool = False
+        self, company: str, version: int, firsts: Sequence[int], width: int = 1, *, payloads: bool = False
     ) -> dict[str, SourceKey]:
-        """The company's keys in some buckets at ``version``, with their payloads if that is wanted."""
-        statement = self.queries.keys(version, buckets, payloads=payloads)
+        """The company's keys at ``version`` in ``width`` buckets from each first one.
+
+        With their ``payloads`` if that is wanted, and those of each first one fit into one result.
+        """
         try:
-            found = self._databricks.run_sql(statement, {"company": company}).rows
+            found = self._in_halves(
+                lambda part: self.queries.keys(version, part, width, payloads=payloads), company, firsts
+            )
         except StatementFailed as error:
-            if TOO_MUCH not in str(error) or len(buckets) < 2:
+            if TOO_MUCH not in str(error) or not payloads:
                 raise
-            half = len(buckets) // 2
-            first = self.keys(company, version, buckets[:half], payloads=payloads)
-            return first | self.keys(company, version, buckets[half:], payloads=payloads)
+            return self.keys(company, version, firsts, width)
         keys = (
             SourceKey(str(key), str(row_hash), int(rows or 0), sendable == "true", payload)
             for key, rows, row_hash, sendable, payload in found
@@ -97,8 +103,20 @@ class Source:
 
     def rows_of(self, company: str, version: int, keys: Sequence[str]) -> dict[str, str | None]:
         """Payloads by key hash of some keys at ``version``."""
-        found = self._databricks.run_sql(self.queries.rows_of(version, keys), {"company": company}).rows
+        found = self._in_halves(lambda part: self.queries.rows_of(version, part), company, keys)
         return {str(key): payload for key, payload in found}
+
+    def _in_halves(
+        self, query: Callable[[Sequence[Part]], str], company: str, wanted: Sequence[Part]
+    ) -> tuple[tuple[str | None, ...], ...]:
+        """The rows that the query has for all that is wanted, asked in as many parts as it takes for each to fit."""
+        try:
+            return self._databricks.run_sql(query(wanted), {"company": company}).rows
+        except StatementFailed as error:
+            if TOO_MUCH not in str(error) or len(wanted) < 2:
+                raise
+        half = len(wanted) // 2
+        return self._in_halves(query, company, wanted[:half]) + self._in_halves(query, company, wanted[half:])
 
     def _in_pieces(
         self, query: Callable[[int, int, int], str], company: str, version: int, first: int, last: int
