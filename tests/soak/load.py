@@ -23,13 +23,16 @@ JAVA_FOR_HOURS = (
 
 @contextlib.contextmanager
 def live_cloud(say: Callable[[str], None]) -> Iterator[tuple[Cloud, Pipeline]]:
-    """The cloud is up and its pipeline live; it goes down at the end, its data stay.
+    """The cloud is up and its pipeline live; it goes down at the end, its data stay until the next one.
+
+    A new one each time: what an interrupted run has broken is not found by the next.
 
     Raises:
         OSError: the local cloud could not be started.
     """
     folder = paths.home() / "soak" / "cloud"
     os.environ["_JAVA_OPTIONS"] = " ".join(JAVA_FOR_HOURS)  # this variable overrules the command line
+    control.reset(say, folder)
     cloud = control.up(say, folder)
     try:
         state, endpoints = cloud.state, cloud.endpoints

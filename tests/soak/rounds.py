@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ FAULT_EVERY, STUCK_EVERY = 3, 25  # rounds
 STUCK = "watermark"  # a fault of no row
 INSERTED, TRAFFIC_SECONDS = 100, 8.0  # rows of an insert, and between two: two cores then still reconcile in seconds
 ROUNDS_OF_TRAFFIC = 40  # then the traffic pauses, and every value of every company is compared
-ONE_STAYS_OF = 10  # rows, when those 40 rounds begin
+ROUNDS_OF_A_CLOUD = 200  # then another one: the longer a Delta table's log, the longer takes every statement about it
 COMPANIES = 2  # that a round compares, another choice each time: a company costs 5 to 10 s on two cores under load
 GRACE_SECONDS = 2.0
 STUCK_WAIT_SECONDS = 10.0  # for a watermark that stands: the configured minutes would be most of the soak
@@ -34,30 +34,36 @@ Report = Callable[[str], None]
 
 
 def run(record: Record) -> None:
-    """Go on until ``ROUNDS`` rounds are counted, over all runs, in a local cloud of its own.
+    """Go on until ``ROUNDS`` rounds are counted, over all runs, in local clouds of its own.
 
     Raises:
         RuntimeError: there was a false alarm, or a fault was not found, named or repaired; all of them, in words.
         OSError: the local cloud could not be started.
     """
     counts = Counts.read(record.path)
-    with live_cloud(record.say) as (cloud, pipeline), closing(FaultMaker(pipeline, pipeline.addresses(cloud))) as maker:
-        _stop_airflow(cloud)
-        keys: dict[str, list[str]] = {}
-        _Soaked(pipeline, maker, keys, counts, record.say).mend()
-        while counts.rounds < ROUNDS:
-            _thin_out(pipeline)
-            keys.clear()
-            with LastingTraffic(pipeline, INSERTED, TRAFFIC_SECONDS):
-                for _ in range(min(ROUNDS_OF_TRAFFIC, ROUNDS - counts.rounds)):
-                    _Soaked(pipeline, maker, keys, counts, record.say).round()
-                    counts.write(record.path)
-            if different := [verdict.company for verdict in pipeline.catch_up() if not verdict.equal]:
-                counts.failures.append(f"round {counts.rounds}: {', '.join(different)} differ after the traffic")
-            counts.write(record.path)
-            record.say(f"source = targets after round {counts.rounds}: {not different}")
+    while counts.rounds < ROUNDS:
+        with (
+            live_cloud(record.say) as (cloud, pipeline),
+            closing(FaultMaker(pipeline, pipeline.addresses(cloud))) as maker,
+        ):
+            _stop_airflow(cloud)
+            _rounds_of_a_cloud(pipeline, maker, counts, record)
     if not counts.right:
         raise RuntimeError("\n".join([str(counts), *counts.failures]))
+
+
+def _rounds_of_a_cloud(pipeline: Pipeline, maker: FaultMaker, counts: Counts, record: Record) -> None:
+    keys: dict[str, list[str]] = {}
+    end = min(counts.rounds + ROUNDS_OF_A_CLOUD, ROUNDS)
+    while counts.rounds < end:
+        with LastingTraffic(pipeline, INSERTED, TRAFFIC_SECONDS):
+            for _ in range(min(ROUNDS_OF_TRAFFIC, end - counts.rounds)):
+                _Soaked(pipeline, maker, keys, counts, record.say).round()
+                counts.write(record.path)
+        if different := [verdict.company for verdict in pipeline.catch_up() if not verdict.equal]:
+            counts.failures.append(f"round {counts.rounds}: {', '.join(different)} differ after the traffic")
+        counts.write(record.path)
+        record.say(f"source = targets after round {counts.rounds}: {not different}")
 
 
 def _stop_airflow(cloud: Cloud) -> None:
@@ -66,12 +72,6 @@ def _stop_airflow(cloud: Cloud) -> None:
     for part in cloud.parts():
         if part.name.startswith("airflow-"):
             supervisor.stop_part(part.name)
-
-
-def _thin_out(pipeline: Pipeline) -> None:
-    """Most rows are deleted, or after hours a round would cost many times the first. Traffic brings some back."""
-    key = pipeline.config.table.key[0]
-    pipeline.source.delete(f"pmod(xxhash64({key}), {ONE_STAYS_OF}) <> 0")
 
 
 class _Soaked:
@@ -95,18 +95,6 @@ class _Soaked:
             self._compare(self._fault() if self._number % FAULT_EVERY == 0 else None)
         self._counts.rounds = self._number
         self._report(f"round {self._number} ({time.monotonic() - begun:.0f} s): {self._counts}")
-
-    def mend(self) -> None:
-        """Repair what an interrupted round left broken: the fault that it had made is none of the next round's.
-
-        A round makes one fault: more than one difference is the pipeline's.
-        """
-        results = self._results("mend", self._pipeline.config.tenants, every_value=True)
-        found = [f"company {result.company}: {result.summary}" for result in results if result.differences]
-        if sum(sum(result.differences.values()) for result in results) > 1:
-            self._fail("before it: " + "; ".join(found))
-        elif found:
-            self._report(f"before round {self._number}: {found[0]}")
 
     def _compare(self, fault: Fault | None) -> None:
         for result in self._results_of_round():
@@ -132,23 +120,18 @@ class _Soaked:
         counts.repaired = counted(counts.repaired, STUCK)
 
     def _results_of_round(self, wait_seconds: float | None = None) -> list[CompanyResult]:
-        every_value = self._number % FAULT_EVERY == 0
-        return self._results("soak", self._companies, every_value=every_value, wait_seconds=wait_seconds)
-
-    def _results(
-        self, name: str, companies: Sequence[Company], *, every_value: bool, wait_seconds: float | None = None
-    ) -> list[CompanyResult]:
         moment = datetime.now(UTC) + timedelta(hours=self._number)  # each round has another slice
         config, environment = self._pipeline.config, self._pipeline.environment
         if wait_seconds is not None:
             config = _waiting(config, wait_seconds)
-        wanted = Wanted(f"{name}-{self._number}", moment, every_value=every_value, grace_seconds=GRACE_SECONDS)
+        every_value = self._number % FAULT_EVERY == 0
+        wanted = Wanted(f"soak-{self._number}", moment, every_value=every_value, grace_seconds=GRACE_SECONDS)
         this_round = Round(config, environment, DatabricksClient.of(environment), EvidenceStore(environment), wanted)
         ledger = this_round.bring_ledger_forward()
         if ledger.faults:
             self._fail(f"the ledger disagreed with its table: {ledger.faults[:3]}")
         with ThreadPoolExecutor() as tasks:  # side by side, as Airflow's tasks are
-            return list(tasks.map(lambda company: this_round.reconcile(company, ledger), companies))
+            return list(tasks.map(lambda company: this_round.reconcile(company, ledger), self._companies))
 
     def _judge(self, result: CompanyResult, fault: Fault | None) -> None:
         counts = self._counts
