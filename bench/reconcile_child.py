@@ -34,13 +34,14 @@ def ours(url: str, since: str) -> Callable[[], int]:
     environment, company = config.environment("local"), config.companies[0]
     source = Source(config, environment, DatabricksClient.of(environment))
     through, rows = source.latest_version(), source.row_counts()[company.id]
-    width = buckets_together(rows) if int(since) < 0 else 1
 
     def compare() -> int:
         with TargetDatabase(
             config, company, url.replace("postgresql://", "postgresql+psycopg://"), "postgresql"
         ) as found:
-            request = Request(since=int(since), width=width, grace_seconds=0.0, wait_seconds=0.0)
+            request = Request(
+                since=int(since), width=buckets_together(rows, int(since)), grace_seconds=0.0, wait_seconds=0.0
+            )
             return sum(CompanyReconciliation(source, found, through, request).run().result.differences.values())
 
     return compare

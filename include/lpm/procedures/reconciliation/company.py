@@ -37,7 +37,7 @@ WATERMARK_PAUSE_SECONDS = 0.5
 class Request:
     """What to compare. ``since``: buckets that no version after it changed are left out; -1 compares all.
 
-    ``width``: so many neighbouring buckets have one sum; 1 where some are left out.
+    ``width``: so many neighbouring buckets have one sum; see :func:`buckets_together`.
     """
 
     since: int = -1
@@ -48,9 +48,12 @@ class Request:
     evidence_keys: int = 1_000  # differences that are kept with their details
 
 
-def buckets_together(rows: int) -> int:
-    """How many neighbouring buckets of a company of so many rows get one sum: a power of two, so that all do."""
-    return min(BUCKETS, 1 << max(0, (ROWS_OF_A_SUM * BUCKETS // max(rows, 1)).bit_length() - 1))
+def buckets_together(rows: int, since: int = -1) -> int:
+    """How many neighbouring buckets of a company of so many rows get one sum: a power of two, so that all do.
+
+    Only when all buckets are compared (``since`` -1): of those that changed, each has its own.
+    """
+    return 1 if since >= 0 else min(BUCKETS, 1 << max(0, (ROWS_OF_A_SUM * BUCKETS // max(rows, 1)).bit_length() - 1))
 
 
 @dataclass(frozen=True)

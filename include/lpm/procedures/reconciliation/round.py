@@ -125,7 +125,7 @@ class Round:
         since = self._since(rows, before)
         return Request(
             since=since,
-            width=buckets_together(rows) if since < 0 else 1,
+            width=buckets_together(rows, since),
             deep=Slice.everything() if wanted.every_value else Slice.of_hour(wanted.moment, settings.deep_hours),
             grace_seconds=settings.grace_seconds if wanted.grace_seconds is None else wanted.grace_seconds,
             wait_seconds=settings.wait_seconds,
